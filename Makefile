@@ -1,0 +1,41 @@
+# Everything runs from a fresh clone with Python >= 3.11 and nothing else:
+#   make demo                                a portrait of the synthetic speaker, learned and speaking
+#   make demo CLIP=video.mp4 SPEECH=other.wav   the same with your own video
+#   make test                                all tests
+#   make check                               formatting, lint, types, import contract, spelling
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+MINUTES ?= 4
+SIZE ?= $(if $(CLIP),256,96)
+export OMP_WAIT_POLICY ?= PASSIVE
+ifneq ($(wildcard ../shared/models),)
+export SSPNERF_MODELS ?= $(abspath ../shared/models)
+endif
+
+.PHONY: install demo test check
+
+install: $(VENV)/installed
+
+# The stamp is newer than what decides the installation, or pip runs again.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[prepare,synth,dev]"
+	touch $@
+
+demo: install
+	PATH="$(abspath $(BIN)):$$PATH" bash examples/demo.sh "$(DEMO)" "$(SIZE)" "$(MINUTES)" "$(CLIP)" "$(SPEECH)"
+
+test: install
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/ops tests/geometry tests/fields tests/render \
+	  --jaxtyping-packages=sspnerf,beartype.beartype -m "not refuses and not slow"
+
+check: install
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell src tests docs README.md CHANGELOG.md CONTRIBUTING.md

@@ -1,0 +1,323 @@
+"""The command line: one function per verb. Prints results, turns errors into exit codes.
+
+Results go to stdout, progress to stderr. Stages are imported inside the functions, so that help is instant.
+"""
+
+import argparse
+import contextlib
+import functools
+import json
+import os
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import tyro
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from sspnerf.config import PRESETS, PrepareConfig, SynthConfig, TrainConfig, read_settings
+from sspnerf.errors import SspnerfError, UsageError
+
+DESCRIPTION = (
+    "Learn one person's talking portrait from a short video, then let it speak any recording."
+)
+INTERRUPTED = 130
+
+# Settings of a part appear without the part's name: --size, not --settings.size.
+_Inline = tyro.conf.arg(name="")
+_Positional = tyro.conf.Positional
+_ROLE = "[bold]{task.description}"
+
+out, err = Console(), Console(stderr=True)
+
+
+def synth(
+    clip: _Positional[Path],
+    /,
+    settings: Annotated[SynthConfig, _Inline] = SynthConfig(),  # noqa: B008 - frozen
+    overwrite: bool = False,
+) -> None:
+    """Make a clip of a synthetic speaker, with the truth of everything in it.
+
+    Args:
+        clip: Folder to write.
+        settings: What is said, and how it is filmed.
+        overwrite: Replace the folder if it exists.
+    """
+    from sspnerf.synth.writer import write_synthetic_clip
+
+    with _bar("synth") as advance:
+        write_synthetic_clip(clip, settings, overwrite=overwrite, progress=advance)
+    out.print(f"clip: {clip}", soft_wrap=True)
+
+
+def prepare(
+    video: _Positional[Path],
+    clip: _Positional[Path],
+    /,
+    settings: Annotated[PrepareConfig, _Inline] = PrepareConfig(),  # noqa: B008 - frozen
+    overwrite: bool = False,
+) -> None:
+    """Turn a video of one talking person into a clip.
+
+    Args:
+        video: Any video file that shows one person, with or without sound.
+        clip: Folder to write.
+        settings: Size, frame rate, speech features.
+        overwrite: Replace the folder if it exists.
+    """
+    from sspnerf.prepare.pipeline import prepare as run_prepare
+
+    with _stages() as advance:
+        prepared = run_prepare(video, clip, settings, overwrite=overwrite, progress=advance)
+    manifest = prepared.manifest
+    lost = int(manifest.frames - prepared.valid.sum())
+    out.print(
+        f"clip: {clip} ({manifest.frames} frames, {manifest.width}x{manifest.height}, "
+        f"{manifest.frame_rate_hz:g} frames/s, face not found in {lost})",
+        soft_wrap=True,
+    )
+    if not manifest.has_speech:
+        err.print(f"warning: {video} has no sound; train it with --speech FILE", soft_wrap=True)
+
+
+def train(
+    clip: _Positional[Path],
+    run: _Positional[Path],
+    /,
+    config: Annotated[TrainConfig, _Inline] = PRESETS["fast"],
+    speech: Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> None:
+    """Learn a portrait from a prepared clip.
+
+    `--preset NAME` and `--config FILE.toml` are read first, then the flags below.
+
+    Args:
+        clip: Folder of the clip.
+        run: Folder to write.
+        config: Settings.
+        speech: Recording of the same take, for a clip without sound.
+        overwrite: Replace the run if it exists.
+        resume: Go on with a run that was stopped, with the settings it was started with.
+    """
+    from sspnerf.train.trainer import resume as resume_training
+    from sspnerf.train.trainer import train as start_training
+
+    if resume and (config != PRESETS["fast"] or speech or overwrite):
+        raise UsageError(
+            "--resume goes on with the run's own settings and takes no others",
+            f"they are in {run}/config.toml",
+        )
+    with _training() as advance:
+        if resume:
+            resume_training(run, progress=advance)
+        else:
+            start_training(
+                clip, run, config, speech=speech, overwrite=overwrite, progress=advance
+            )
+    out.print(f"portrait: {run}", soft_wrap=True)
+
+
+def render(
+    run: _Positional[Path],
+    speech: _Positional[Path],
+    film: _Positional[Path],
+    /,
+    overwrite: bool = False,
+) -> None:
+    """Let a portrait say a recording.
+
+    Args:
+        run: Folder of the run.
+        speech: Any sound or video file.
+        film: The mp4 to write.
+        overwrite: Replace the film if it exists.
+    """
+    if film.exists() and not overwrite:
+        raise UsageError(f"{film} exists already", "choose another name or pass --overwrite")
+    from sspnerf.render.film import speak
+    from sspnerf.render.portrait import load_portrait
+
+    spoken = speak(load_portrait(run), speech)
+    with _bar("render") as advance:
+        spoken.save(film, progress=advance)
+    out.print(f"film: {film} ({spoken.frames} frames)", soft_wrap=True)
+
+
+def evaluate(
+    run: _Positional[Path],
+    /,
+    clip: Path | None = None,
+    every: int = 1,
+    json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> None:
+    """Measure a portrait on the frames it was not learned from.
+
+    Args:
+        run: Folder of the run.
+        clip: The clip it was trained on, if it was moved since.
+        every: Measure every n-th held-out frame only.
+        json_: Print one JSON object instead of a table.
+    """
+    if every < 1:
+        raise UsageError(f"--every is {every}; expected 1 or more")
+    from sspnerf.evaluate.held_out import evaluate as measure
+
+    with _bar("evaluate") as advance:
+        scores = measure(run, clip=clip, every=every, progress=advance)
+    if json_:
+        sys.stdout.write(json.dumps(scores._asdict()) + "\n")
+        return
+    table = Table(title=f"{run}: {scores.frames} held-out frames")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    table.add_row("PSNR, full portrait (dB, higher is better)", f"{scores.psnr:.2f}")
+    table.add_row("SSIM, full portrait (higher is better)", f"{scores.ssim:.4f}")
+    mouth = "no lips seen" if scores.psnr_mouth is None else f"{scores.psnr_mouth:.2f}"
+    table.add_row("PSNR, mouth box (dB, higher is better)", mouth)
+    table.add_row("mean IoU of labels (higher is better)", f"{scores.mean_iou:.3f}")
+    out.print(table)
+    out.print(f"side by side: {run / 'evaluation' / 'side_by_side.mp4'}", soft_wrap=True)
+
+
+def info() -> None:
+    """Say which backend runs here, and why."""
+    import torch
+
+    from sspnerf import __version__
+    from sspnerf.ops.backend import choose, field_dtype
+
+    device = torch.device("cpu")
+    backend = choose(device)
+    number_type = str(field_dtype(device)).removeprefix("torch.")
+    out.print(f"sspnerf {__version__}, torch {torch.__version__}", soft_wrap=True)
+    out.print(f"backend: {backend.name} ({backend.reason})", soft_wrap=True)
+    out.print(f"numbers inside fields: {number_type}", soft_wrap=True)
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "synth": synth,
+    "prepare": prepare,
+    "train": train,
+    "render": render,
+    "evaluate": evaluate,
+    "info": info,
+}
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command line and exit: 0 done, 1 our error, 2 wrong usage, 130 interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # Threads that spin while they wait slow each other down manifold as soon as anything else runs.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    debug = "--debug" in arguments
+    if debug:
+        arguments.remove("--debug")
+    try:
+        verbs = dict(VERBS)
+        if arguments[:1] == ["train"]:
+            verbs["train"], arguments = _train_with_base(arguments)
+        tyro.extras.subcommand_cli_from_dict(
+            verbs, prog="sspnerf", description=DESCRIPTION, args=arguments
+        )
+    except SspnerfError as error:
+        if debug:
+            raise
+        _say(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        sys.exit(INTERRUPTED)
+    sys.exit(0)
+
+
+def _say(error: SspnerfError) -> None:
+    """Print an error as one line, and its hint as another."""
+    err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    if error.hint:
+        err.print(f"hint: {error.hint}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _train_with_base(arguments: list[str]) -> tuple[Callable[..., None], list[str]]:
+    """Read --preset and --config, and return `train` with them as defaults, and the other arguments."""
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    options.add_argument("--preset", default="fast")
+    options.add_argument("--config", type=Path)
+    found, rest = options.parse_known_args(arguments)
+    if found.preset not in PRESETS:
+        raise UsageError(f"unknown preset {found.preset}", f"known: {', '.join(PRESETS)}")
+    base = PRESETS[found.preset]
+    if found.config is not None:
+        base = read_settings(found.config, base)
+    with_base = types.FunctionType(train.__code__, train.__globals__, train.__name__)
+    functools.update_wrapper(with_base, train)
+    del with_base.__wrapped__  # type: ignore[attr-defined]
+    with_base.__defaults__ = (base, *(train.__defaults__ or ())[1:])
+    return with_base, rest
+
+
+@contextlib.contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show one progress bar with frames per second; yields a callback (done, in all)."""
+    columns = (
+        TextColumn(_ROLE), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=err, transient=True) as shown:
+        task = shown.add_task(what, total=None, rate="")
+
+        def advance(done: int, total: int) -> None:
+            speed = shown.tasks[task].speed
+            rate = f"{speed:.1f} frames/s" if speed else ""
+            shown.update(task, completed=done, total=total, rate=rate)
+
+        yield advance
+
+
+@contextlib.contextmanager
+def _stages() -> Iterator[Callable[[str, int, int], None]]:
+    """Show one progress bar per stage; yields a callback (stage, done, in all)."""
+    columns = (TextColumn(_ROLE), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as shown:
+        tasks: dict[str, Any] = {}
+
+        def advance(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = shown.add_task(stage, total=total)
+            shown.update(tasks[stage], completed=done, total=total)
+
+        yield advance
+
+
+@contextlib.contextmanager
+def _training() -> Iterator[Callable[..., None]]:
+    """Show training: steps per second, loss, PSNR, time left."""
+    columns = (
+        TextColumn(_ROLE), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[state]}"), TimeElapsedColumn(), TextColumn("{task.fields[left]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=err, transient=True) as shown:
+        task = shown.add_task("train", total=1.0, state="", left="")
+
+        def advance(now: Any) -> None:  # noqa: ANN401 - train.trainer.Progress; not imported for speed
+            state = (
+                f"step {now.step}, {now.steps_per_second:.1f} steps/s, "
+                f"loss {now.report.loss:.4f}, PSNR of rays {now.report.psnr:.1f} dB"
+            )
+            left = now.seconds * (1 - now.share) / max(now.share, 1e-6)
+            shown.update(task, completed=now.share, state=state, left=f"{left:.0f} s left")
+
+        yield advance

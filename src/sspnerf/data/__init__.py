@@ -1,0 +1,1 @@
+"""A prepared clip, on disk and in memory."""

@@ -1,0 +1,313 @@
+"""The clip on disk: read, write, validate (docs/clip-format.md).
+
+A clip is a folder. Arrays are .npy files opened as memory maps, so that a clip of any length costs no
+memory until a frame is touched. It is written under another name and renamed when it is complete, so
+that a folder which opens is a clip that is whole.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from PIL import Image
+from pydantic import ValidationError
+
+from sspnerf.data.manifest import CLIP_SCHEMA_VERSION, ClipManifest
+from sspnerf.errors import ClipError, UsageError
+from sspnerf.geometry.face_mesh import FaceMesh
+from sspnerf.media.audio import read_waveform, write_waveform
+from sspnerf.media.speech import SPEECH_SAMPLE_RATE_HZ
+
+MANIFEST_NAME = "clip.json"
+
+
+class _ArraySpec(NamedTuple):
+    dtype: DTypeLike
+    shape: tuple[str | int, ...]
+
+
+# Axes by name: what the manifest knows is checked, a name it does not know may have any length.
+ARRAYS: Mapping[str, _ArraySpec] = {
+    "frames": _ArraySpec(np.uint8, ("frames", "height", "width", 3)),
+    "labels": _ArraySpec(np.uint8, ("frames", "height", "width")),
+    "mask": _ArraySpec(np.uint8, ("frames", "height", "width")),
+    "landmarks": _ArraySpec(np.float32, ("frames", "points", 3)),
+    "poses": _ArraySpec(np.float32, ("frames", 4, 4)),
+    "torso_poses": _ArraySpec(np.float32, ("frames", 4, 4)),
+    "blendshapes": _ArraySpec(np.float32, ("frames", 52)),
+    "valid": _ArraySpec(np.bool_, ("frames",)),
+}
+
+
+class Clip:
+    """A prepared clip, opened for reading.
+
+    Arrays are read-only memory maps, all with the frame as first axis:
+
+    * `frames` uint8 (frames, height, width, 3), RGB
+    * `labels` uint8 (frames, height, width), `SemanticClass` values
+    * `mask` uint8 (frames, height, width), 255 = certainly person
+    * `landmarks` float32 (frames, points, 3): x, y in px and z in px-like units, towards the back
+    * `poses` float32 (frames, 4, 4), camera_to_world; world is head space, cm
+    * `torso_poses` float32 (frames, 4, 4), camera_to_world as the torso sees it: where the camera
+      stands if the torso is held still; equal to `poses` in the reference frame
+    * `blendshapes` float32 (frames, 52) in [0, 1], MediaPipe's order
+    * `valid` bool (frames,): False where tracking failed and values are interpolated
+    """
+
+    def __init__(self, path: Path, manifest: ClipManifest) -> None:
+        """Use `open_clip`, which validates."""
+        self.path = path
+        self.manifest = manifest
+
+    def _map(self, name: str) -> NDArray[Any]:
+        return np.asarray(np.load(self.path / f"{name}.npy", mmap_mode="r"))
+
+    @cached_property
+    def frames(self) -> NDArray[np.uint8]:
+        """Pictures, uint8 RGB. Shape (frames, height, width, 3)."""
+        return self._map("frames")
+
+    @cached_property
+    def labels(self) -> NDArray[np.uint8]:
+        """Semantic classes. Shape (frames, height, width)."""
+        return self._map("labels")
+
+    @cached_property
+    def mask(self) -> NDArray[np.uint8]:
+        """Soft person mask, 0 to 255. Shape (frames, height, width)."""
+        return self._map("mask")
+
+    @cached_property
+    def landmarks(self) -> NDArray[np.float32]:
+        """Tracked points; x, y in px. Shape (frames, points, 3)."""
+        return self._map("landmarks")
+
+    @cached_property
+    def poses(self) -> NDArray[np.float32]:
+        """camera_to_world of each frame. Shape (frames, 4, 4)."""
+        return self._map("poses")
+
+    @cached_property
+    def torso_poses(self) -> NDArray[np.float32]:
+        """camera_to_world of each frame with the torso held still. Shape (frames, 4, 4)."""
+        return self._map("torso_poses")
+
+    @cached_property
+    def blendshapes(self) -> NDArray[np.float32]:
+        """Facial blendshape weights, [0, 1]. Shape (frames, 52)."""
+        return self._map("blendshapes")
+
+    @cached_property
+    def valid(self) -> NDArray[np.bool_]:
+        """Whether tracking found the face. Shape (frames,)."""
+        return self._map("valid")
+
+    @cached_property
+    def mesh(self) -> FaceMesh:
+        """The person's face at rest, in world space."""
+        with np.load(self.path / "mesh.npz") as arrays:
+            return FaceMesh(vertices=arrays["vertices"], triangles=arrays["triangles"])
+
+    @cached_property
+    def background(self) -> NDArray[np.uint8]:
+        """The picture behind the person, uint8 RGB. Shape (height, width, 3)."""
+        with Image.open(self.path / "background.png") as image:
+            return np.array(image.convert("RGB"))
+
+    def speech(self) -> NDArray[np.float32]:
+        """Read the sound.
+
+        Returns:
+            Mono waveform at 16 kHz in [-1, 1]. Shape (samples,).
+
+        Raises:
+            ClipError: If the clip has no sound.
+        """
+        if not self.manifest.has_speech:
+            raise ClipError(
+                f"{self.path} has no sound", "train it with --speech FILE, a recording of the same take"
+            )
+        return read_waveform(self.path / "speech.wav", sample_rate_hz=SPEECH_SAMPLE_RATE_HZ)
+
+    def feature(self, name: str) -> NDArray[np.float32]:
+        """Read one kind of speech features.
+
+        Args:
+            name: As in the manifest, for example `logmel`.
+
+        Returns:
+            Features at the manifest's rate. Shape (feature_frames, feature_dim).
+
+        Raises:
+            ClipError: If the clip has no such features.
+        """
+        if name not in self.manifest.features:
+            known = ", ".join(sorted(self.manifest.features)) or "none"
+            raise ClipError(
+                f"{self.path} has no speech features named {name}; it has: {known}",
+                "prepare the clip again with these features",
+            )
+        return self._map(f"features/{name}")
+
+    def truth(self, name: str) -> NDArray[Any]:
+        """Read what only a synthetic clip knows exactly (truth/NAME.npy).
+
+        Raises:
+            ClipError: If the clip holds no such truth.
+        """
+        if not (self.path / "truth" / f"{name}.npy").is_file():
+            raise ClipError(f"{self.path} holds no truth named {name}", "only synthetic clips do")
+        return self._map(f"truth/{name}")
+
+
+def open_clip(path: Path) -> Clip:
+    """Open a prepared clip and check that it is whole.
+
+    Reads the manifest and the arrays' headers, not the arrays.
+
+    Raises:
+        ClipError: If the folder is no clip, is of another schema version or is damaged.
+    """
+    manifest = _read_manifest(path)
+    clip = Clip(path, manifest)
+    for name, spec in ARRAYS.items():
+        _check_array(clip, name, spec)
+    for name in ["mesh.npz", "background.png"] + ["speech.wav"] * manifest.has_speech:
+        if not (path / name).is_file():
+            raise ClipError(f"{path} is damaged: {name} is missing", "prepare it again")
+    return clip
+
+
+def _read_manifest(path: Path) -> ClipManifest:
+    file = path / MANIFEST_NAME
+    if not file.is_file():
+        what = "does not exist" if not path.exists() else f"is no clip: it has no {MANIFEST_NAME}"
+        raise ClipError(
+            f"{path} {what}", "make one with: sspnerf prepare VIDEO CLIP, or: sspnerf synth CLIP"
+        )
+    try:
+        content = json.loads(file.read_text())
+        version = content.get("schema_version")
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise ClipError(f"{file} is damaged: {error}", "prepare the clip again") from error
+    if version != CLIP_SCHEMA_VERSION:
+        raise ClipError(
+            f"{path} has clip schema version {version}; this sspnerf reads {CLIP_SCHEMA_VERSION}",
+            "prepare it again with this version",
+        )
+    try:
+        return ClipManifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ClipError(
+            f"{file} is damaged: {where}: {first['msg']}", "prepare the clip again"
+        ) from error
+
+
+def _check_array(clip: Clip, name: str, spec: _ArraySpec) -> None:
+    try:
+        array = getattr(clip, name)
+    except (OSError, ValueError) as error:
+        raise ClipError(
+            f"{clip.path} is damaged: {name}.npy: {error}", "prepare it again"
+        ) from error
+    known = {axis: getattr(clip.manifest, axis, None) for axis in ("frames", "height", "width")}
+    expected = tuple(known.get(axis, None) if isinstance(axis, str) else axis for axis in spec.shape)
+    fits = len(array.shape) == len(expected) and all(
+        want in (None, have) for want, have in zip(expected, array.shape, strict=True)
+    )
+    if array.dtype != np.dtype(spec.dtype) or not fits:
+        raise ClipError(
+            f"{clip.path} is damaged: {name}.npy is {array.dtype} {array.shape}; "
+            f"expected {np.dtype(spec.dtype)} {tuple('any' if n is None else n for n in expected)}",
+            "prepare it again",
+        )
+
+
+class ClipWriter:
+    """Write a clip under a temporary name; `commit` gives it its name.
+
+    Used as a context manager: left without `commit` (an error, Ctrl-C), it removes what it wrote.
+
+    Raises:
+        UsageError: If the clip exists and may not be overwritten.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+        """Claim the name `path`; nothing appears there before `commit`."""
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path} exists already", "choose another name or pass --overwrite")
+        self.path = path
+        self.partial = path.with_name(f".{path.name}.partial")
+        if self.partial.exists():
+            shutil.rmtree(self.partial)
+        self.partial.mkdir(parents=True)
+
+    def __enter__(self) -> "ClipWriter":
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove what was not committed."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+
+    def create_array(self, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        """Make one of `ARRAYS` to be filled in place.
+
+        Returns:
+            A writable memory map of the specified type, zeros at first.
+        """
+        return np.lib.format.open_memmap(
+            self.partial / f"{name}.npy", mode="w+", dtype=np.dtype(ARRAYS[name].dtype), shape=shape
+        )
+
+    def write_array(self, name: str, array: NDArray[Any]) -> None:
+        """Write one of `ARRAYS`, cast to its specified type."""
+        np.save(self.partial / f"{name}.npy", np.asarray(array, dtype=ARRAYS[name].dtype))
+
+    def write_mesh(self, mesh: FaceMesh) -> None:
+        """Write the face at rest."""
+        np.savez(self.partial / "mesh.npz", vertices=mesh.vertices, triangles=mesh.triangles)
+
+    def write_background(self, background: NDArray[np.uint8]) -> None:
+        """Write the picture behind the person, uint8 RGB (height, width, 3)."""
+        Image.fromarray(background).save(self.partial / "background.png")
+
+    def write_speech(self, waveform: NDArray[np.float32]) -> None:
+        """Write the sound, mono at 16 kHz in [-1, 1]."""
+        write_waveform(self.partial / "speech.wav", waveform, SPEECH_SAMPLE_RATE_HZ)
+
+    def write_feature(self, name: str, features: NDArray[np.float32]) -> None:
+        """Write speech features (feature_frames, feature_dim); the manifest must name them too."""
+        (self.partial / "features").mkdir(exist_ok=True)
+        np.save(self.partial / "features" / f"{name}.npy", features.astype(np.float32))
+
+    def write_truth(self, name: str, array: NDArray[Any]) -> None:
+        """Write something that only a synthetic clip knows exactly."""
+        (self.partial / "truth").mkdir(exist_ok=True)
+        np.save(self.partial / "truth" / f"{name}.npy", array)
+
+    def commit(self, manifest: ClipManifest) -> Clip:
+        """Write the manifest, check the whole, and give the clip its name.
+
+        Raises:
+            ClipError: If an array is missing or does not fit the manifest; nothing appears then.
+        """
+        (self.partial / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
+        open_clip(self.partial)
+        if self.path.exists():
+            discarded = self.path.with_name(f".{self.path.name}.discarded")
+            shutil.rmtree(discarded, ignore_errors=True)
+            self.path.rename(discarded)
+            self.partial.rename(self.path)
+            shutil.rmtree(discarded)
+        else:
+            self.partial.rename(self.path)
+        return open_clip(self.path)

@@ -1,0 +1,102 @@
+"""A clip as training reads it: which frames, and batches of rays from them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sspnerf.data.clip import Clip
+from sspnerf.data.pixel_sampling import PixelSampler
+from sspnerf.errors import ClipError
+
+# The first 10 of 11 parts are for training, the last is held out.
+# Source: AD-NeRF's and SSP-NeRF's released preprocessing.
+SPLIT_PARTS = 11
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayBatch:
+    """Pixels to learn from, with their truth."""
+
+    frame_index: NDArray[np.int64]
+    """Frames of the clip that the batch draws from. Shape (slots,)."""
+    slot: Int[Tensor, " rays"]
+    """Which of these each ray is of."""
+    pixels: Float[Tensor, "rays 2"]
+    """Pixel centres, px."""
+    color: Float[Tensor, "rays 3"]
+    """True color, [0, 1]."""
+    labels: Int[Tensor, " rays"]
+    """True semantic class."""
+    mask: Float[Tensor, " rays"]
+    """True person mask, [0, 1]."""
+    background: Float[Tensor, "rays 3"]
+    """Plate behind the person, [0, 1]."""
+
+
+def split_frames(frames: int) -> tuple[range, range]:
+    """Return the frames for training and the held-out ones.
+
+    Raises:
+        ValueError: If there are fewer than two.
+
+    Example:
+        >>> split_frames(22)
+        (range(0, 20), range(20, 22))
+    """
+    if frames < 2:
+        raise ValueError(f"the clip has {frames} frame; expected at least 2")
+    training = min(frames - 1, max(1, frames * (SPLIT_PARTS - 1) // SPLIT_PARTS))
+    return range(training), range(training, frames)
+
+
+class ClipDataset:
+    """Reads ray batches from a clip's memory maps."""
+
+    def __init__(self, clip: Clip) -> None:
+        """Split the frames; leave out those where tracking failed.
+
+        Raises:
+            ClipError: If no training frame is valid.
+        """
+        self.clip = clip
+        self.training, self.held_out = split_frames(clip.manifest.frames)
+        self.usable = np.flatnonzero(clip.valid[: len(self.training)])
+        if not len(self.usable):
+            raise ClipError(
+                f"{clip.path}: no frame for training shows a tracked face",
+                "look at preview.mp4 and prepare another part of the video",
+            )
+        self.background = torch.from_numpy(clip.background.reshape(-1, 3))
+
+    def draw(
+        self, sampler: PixelSampler, *, rays: int, frames: int, generator: np.random.Generator
+    ) -> RayBatch:
+        """Draw a batch of rays from random training frames.
+
+        Args:
+            sampler: Decides which pixels.
+            rays: Rays in all.
+            frames: Frames to draw them from.
+            generator: Source of randomness.
+        """
+        index = np.sort(generator.choice(self.usable, min(frames, len(self.usable)), replace=False))
+        clip = self.clip
+        labels = np.stack([clip.labels[i] for i in index])
+        mask = np.stack([clip.mask[i] for i in index])
+        chosen = sampler.draw(labels, mask, rays=rays, generator=generator)
+        frame, width = index[chosen.slot], clip.manifest.width
+        row, column = np.divmod(chosen.pixel, width)
+        slot = torch.from_numpy(chosen.slot)
+        return RayBatch(
+            frame_index=index,
+            slot=slot,
+            pixels=torch.from_numpy(np.stack((column, row), axis=1).astype(np.float32) + 0.5),
+            color=torch.from_numpy(clip.frames[frame, row, column]).float() / 255,
+            labels=torch.from_numpy(labels[chosen.slot, row, column]).long(),
+            mask=torch.from_numpy(mask[chosen.slot, row, column]).float() / 255,
+            background=self.background[torch.from_numpy(chosen.pixel)].float() / 255,
+        )

@@ -1,0 +1,68 @@
+"""What clip.json says: the schema of a clip's manifest, checked when it is read."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sspnerf.geometry.cameras import Intrinsics
+
+CLIP_SCHEMA_VERSION = 1
+
+# How the points in landmarks.npy are numbered.
+LandmarkScheme = Literal["mediapipe478", "mesh"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Camera(_Strict):
+    """The pinhole camera of every frame, px (see `Intrinsics`)."""
+
+    fx: float = Field(gt=0)
+    fy: float = Field(gt=0)
+    cx: float
+    cy: float
+
+
+class SpeechFeature(_Strict):
+    """One file in features/: (feature_frames, dim) float32 at a steady rate."""
+
+    rate_hz: float = Field(gt=0)
+    dim: int = Field(gt=0)
+
+
+class StageRecord(_Strict):
+    """One finished stage of preparing: with which settings, from which input."""
+
+    settings: dict[str, str | int | float | bool | None]
+    input_hash: str
+
+
+class ClipManifest(_Strict):
+    """Everything about a clip that is not an array."""
+
+    schema_version: int = CLIP_SCHEMA_VERSION
+    source: str
+    """Name of the video it came from, or `synthetic`."""
+    frame_rate_hz: float = Field(gt=0)
+    frames: int = Field(gt=0)
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    camera: Camera
+    crop: tuple[int, int, int, int] | None = None
+    """Box of the source picture that the frames show: x0, y0, x1, y1 in source px, end exclusive."""
+    units: Literal["cm"] = "cm"
+    landmark_scheme: LandmarkScheme
+    reference_frame: int = Field(ge=0)
+    """The frame in which the head's and the torso's poses agree by definition."""
+    has_speech: bool
+    features: dict[str, SpeechFeature] = {}
+    stages: dict[str, StageRecord] = {}
+    licence: str = ""
+    """What is known of the source's licence and of the person's consent, in words."""
+
+    @property
+    def intrinsics(self) -> Intrinsics:
+        """The camera with the picture's size."""
+        return Intrinsics(**self.camera.model_dump(), width=self.width, height=self.height)

@@ -1,0 +1,162 @@
+"""What drives the field: speech and the upper face, as one condition vector per frame."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sspnerf.media.speech import speech_windows
+
+# Frames whose speech is weighed for one frame: i - 4 .. i + 3 (AD-NeRF's choice).
+ATTENTION_FRAMES = 8
+ATTENTION_CENTER = 4
+LEAK = 0.02
+# AD-NeRF's window: 16 features at 50 Hz.
+WINDOW_S = 0.32
+
+# MediaPipe blendshapes that sound does not drive: brows (1-5), lids and gaze (9-22).
+UPPER_FACE_BLENDSHAPES = (1, 2, 3, 4, 5, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22)
+
+
+def window_length(rate_hz: float) -> int:
+    """Return how many features one speech window holds, at least 1.
+
+    Example:
+        >>> window_length(50.0)
+        16
+    """
+    return max(1, round(WINDOW_S * rate_hz))
+
+
+def neighbour_windows(
+    features: NDArray[np.float32],
+    frame_index: NDArray[np.int64],
+    *,
+    rate_hz: float,
+    frame_rate_hz: float,
+) -> Float[Tensor, "frames neighbours window feature_dim"]:
+    """Cut the speech windows that `SpeechEncoder` wants out of a recording's features.
+
+    Each window is centred on the middle of its frame's interval; beyond either end of the recording
+    the first or last feature is repeated.
+
+    Args:
+        features: Speech features. Shape (feature_frames, feature_dim).
+        frame_index: Which frames to drive. Shape (frames,).
+        rate_hz: Features per second.
+        frame_rate_hz: Frames per second.
+
+    Returns:
+        Windows of frames i - 4 .. i + 3. Shape (frames, 8, window, feature_dim), float32.
+    """
+    neighbours = np.arange(ATTENTION_FRAMES) - ATTENTION_CENTER
+    times = (frame_index[:, None] + neighbours + 0.5).reshape(-1) / frame_rate_hz
+    windows = speech_windows(
+        features, rate_hz=rate_hz, frame_times_s=times, window=window_length(rate_hz)
+    )
+    return torch.from_numpy(windows).unflatten(0, (len(frame_index), ATTENTION_FRAMES))
+
+
+class SmallConvolution(nn.Conv1d):
+    """A one-dimensional convolution of size 3 as one matrix product.
+
+    On CPUs the library's convolution spends 10 to 100 times as long on inputs as small as the
+    attention's (8 features of at most 20 channels).
+    """
+
+    def forward(self, x: Float[Tensor, "batch inputs length"]) -> Float[Tensor, "batch outputs length"]:
+        """Convolve with one zero of padding at either end, stride 1."""
+        neighbours = nn.functional.pad(x, (1, 1)).unfold(2, 3, 1).transpose(1, 2).flatten(2)
+        product = neighbours @ self.weight.flatten(1).T
+        return (product if self.bias is None else product + self.bias).transpose(1, 2)
+
+
+class SpeechEncoder(nn.Module):
+    """Speech windows around one frame -> the speech part of its condition.
+
+    Each window passes four strided convolutions and two linear layers; a small attention network then
+    weighs the frame's neighbours, which steadies the lips.
+
+    Source: AudioNet and AudioAttNet of Guo et al. 2021 (arXiv:2103.11078). Differs in: windows of any
+    length and width, 64 channels throughout, all channels feed the attention, and it starts out
+    centred on the frame instead of flat.
+    """
+
+    feature_mean: Tensor
+    feature_scale: Tensor
+
+    def __init__(self, feature_dim: int, window: int, *, speech_dim: int, channels: int = 64) -> None:
+        """Build the networks for windows of shape (window, feature_dim)."""
+        super().__init__()
+        layers: list[nn.Module] = []
+        width, length = feature_dim, window
+        for _ in range(4):
+            layers += [nn.Conv1d(width, channels, 3, stride=2, padding=1), nn.LeakyReLU(LEAK)]
+            width, length = channels, (length + 1) // 2
+        layers += [nn.Flatten(), nn.Linear(channels * length, channels), nn.LeakyReLU(LEAK)]
+        self.window_net = nn.Sequential(*layers, nn.Linear(channels, speech_dim))
+        widths = (speech_dim, 16, 8, 4, 2, 1)
+        attention: list[nn.Module] = []
+        for before, after in zip(widths[:-1], widths[1:], strict=True):
+            attention += [SmallConvolution(before, after, 3), nn.LeakyReLU(LEAK)]
+        self.attention_net = nn.Sequential(*attention, nn.Flatten())
+        self.attention_out = nn.Linear(ATTENTION_FRAMES, ATTENTION_FRAMES)
+        offset = torch.arange(ATTENTION_FRAMES) - ATTENTION_CENTER
+        with torch.no_grad():
+            self.attention_out.bias.copy_(-0.5 * offset.float().square())
+        self.register_buffer("feature_mean", torch.zeros(feature_dim))
+        self.register_buffer("feature_scale", torch.ones(feature_dim))
+
+    def set_statistics(self, features: Float[Tensor, "feature_frames feature_dim"]) -> None:
+        """Remember the training speech's mean and spread, by which all speech is normalised."""
+        self.feature_mean.copy_(features.mean(dim=0))
+        self.feature_scale.copy_(features.std(dim=0).clamp(min=1e-3))
+
+    def forward(
+        self, windows: Float[Tensor, "frames neighbours window feature_dim"]
+    ) -> Float[Tensor, "frames speech_dim"]:
+        """Encode the windows of each frame and of its neighbours.
+
+        Args:
+            windows: Speech windows of frames i - 4 .. i + 3. Shape (frames, 8, window, feature_dim).
+
+        Returns:
+            The speech part of the condition. Shape (frames, speech_dim).
+        """
+        normal = (windows - self.feature_mean) / self.feature_scale
+        encoded = self.window_net(normal.flatten(0, 1).transpose(1, 2)).unflatten(
+            0, windows.shape[:2]
+        )
+        scores = self.attention_out(self.attention_net(encoded.transpose(1, 2)))
+        weighted: Tensor = (torch.softmax(scores, dim=-1)[..., None] * encoded).sum(dim=1)
+        return weighted
+
+
+class UpperFaceEncoder(nn.Module):
+    """Blinks, brows and gaze -> the part of the condition that sound does not drive."""
+
+    neutral: Tensor
+
+    def __init__(self, *, upper_face_dim: int) -> None:
+        """Build one linear layer; blendshapes are already close to what it must say."""
+        super().__init__()
+        self.linear = nn.Linear(len(UPPER_FACE_BLENDSHAPES), upper_face_dim)
+        self.register_buffer("neutral", torch.zeros(len(UPPER_FACE_BLENDSHAPES)))
+
+    def set_statistics(self, blendshapes: Float[Tensor, "frames 52"]) -> None:
+        """Remember the person's usual upper face, so that it is encoded as nearly zero."""
+        self.neutral.copy_(blendshapes[:, list(UPPER_FACE_BLENDSHAPES)].median(dim=0).values)
+
+    def forward(self, blendshapes: Float[Tensor, "frames 52"]) -> Float[Tensor, "frames dim"]:
+        """Encode blendshape weights in [0, 1], MediaPipe's order.
+
+        Args:
+            blendshapes: All of them; only the upper face's are read. Shape (frames, 52).
+
+        Returns:
+            The upper-face part of the condition. Shape (frames, upper_face_dim).
+        """
+        upper = blendshapes[:, list(UPPER_FACE_BLENDSHAPES)] - self.neutral
+        encoded: Tensor = self.linear(upper)
+        return encoded

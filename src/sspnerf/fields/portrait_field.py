@@ -1,0 +1,117 @@
+"""The radiance field of preset `fast`: position, condition -> density, color, semantic logits."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sspnerf.config import FieldConfig
+from sspnerf.geometry.face_mesh import SURFACE_NODES, surface_height
+from sspnerf.ops.backend import field_dtype
+from sspnerf.ops.plane_grid import lookup_planes, table_size
+
+# A density that starts high makes a curtain at the near plane; e^-1 per cm is a thin mist.
+DENSITY_SHIFT = -1.0
+DENSITY_LOG_MAX = 8.0
+GEOMETRY_FEATURES = 16
+SURFACE_FEATURES = 3
+GRID_INIT = 0.01
+
+
+class FieldOutput(NamedTuple):
+    """What is at each point."""
+
+    density: Tensor
+    """Absorption per cm, >= 0, float32. Shape (points,)."""
+    color: Tensor
+    """RGB in [0, 1], float32. Shape (points, 3)."""
+    logits: Tensor
+    """Semantic logits, float32. Shape (points, classes)."""
+
+
+def perceptron(inputs: int, outputs: int, *, hidden: int, layers: int) -> nn.Sequential:
+    """Build a multi-layer perceptron with `layers` hidden layers."""
+    stack: list[nn.Module] = []
+    for _ in range(layers):
+        stack += [nn.Linear(inputs, hidden), nn.ReLU()]
+        inputs = hidden
+    return nn.Sequential(*stack, nn.Linear(inputs, outputs))
+
+
+class PortraitField(nn.Module):
+    """Plane grids read by small networks; the condition enters where the field lets it.
+
+    The rest surface (the rough mesh, continued) tells each point how far in front of or behind the
+    face it lies: the cheap form of the paper's latent code f.
+
+    Source: F(x, d, a, f) of Liu et al. 2022 (arXiv:2201.07786). Differs in: plane grids instead of an
+        8x256 perceptron; no view direction, as a talking head turns little; a learned gate per point
+        on the condition (as in Li et al. 2023, arXiv:2307.09323).
+    """
+
+    surface: Tensor
+
+    def __init__(
+        self, config: FieldConfig, *, condition_dim: int, classes: int, rough_mesh: bool
+    ) -> None:
+        """Build grids and networks for conditions of a width and a number of semantic classes."""
+        super().__init__()
+        if config.extent is None:
+            raise ValueError("field.extent is not set; fit it to the clip first")
+        self.config = config
+        self.extent = config.extent
+        self.rough_mesh = rough_mesh
+        table = torch.empty(table_size(config.resolutions, config.features))
+        self.table = nn.Parameter(nn.init.uniform_(table, -GRID_INIT, GRID_INIT))
+        encoded = 3 * len(config.resolutions) * config.features
+        surface = SURFACE_FEATURES * rough_mesh
+        self.gate_net = perceptron(encoded, condition_dim, hidden=config.hidden // 2, layers=1)
+        self.density_net = perceptron(
+            encoded + surface + condition_dim, 1 + GEOMETRY_FEATURES, hidden=config.hidden, layers=2
+        )
+        self.color_net = perceptron(GEOMETRY_FEATURES, 3, hidden=config.hidden // 2, layers=1)
+        self.semantic_net = perceptron(
+            GEOMETRY_FEATURES, classes, hidden=config.hidden // 2, layers=1
+        )
+        self.register_buffer("surface", torch.zeros(SURFACE_NODES, SURFACE_NODES))
+
+    def surface_features(self, position: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+        """Say where points lie against the rest surface, on three scales."""
+        height = surface_height(self.surface, position[:, 0], position[:, 1], extent=self.extent)
+        above = position[:, 2] - height
+        return torch.stack((above / 4, torch.tanh(above), torch.exp(-above.square())), dim=-1)
+
+    def forward(
+        self,
+        position: Float[Tensor, "points 3"],
+        condition: Float[Tensor, "points condition_dim"],
+        torso_weight: Float[Tensor, " points"],
+    ) -> FieldOutput:
+        """Ask the field.
+
+        Args:
+            position: Canonical positions, cm. Shape (points, 3).
+            condition: What drives each point. Shape (points, condition_dim).
+            torso_weight: How far a point belongs to the torso, which does not listen. Shape (points,).
+
+        Returns:
+            Density, color and semantic logits.
+        """
+        scaled = position / self.extent
+        encoded = lookup_planes(
+            self.table, scaled, resolutions=self.config.resolutions, features=self.config.features
+        )
+        device = position.device
+        number_type = field_dtype(device)
+        with torch.autocast(device.type, number_type, enabled=number_type != torch.float32):
+            encoded = encoded.to(number_type)
+            heard = condition * torch.sigmoid(self.gate_net(encoded)) * (1 - torso_weight)[:, None]
+            inputs = [encoded, heard.to(number_type)]
+            if self.rough_mesh:
+                # Where the samples lie is not to be learned through this hint.
+                inputs.append(self.surface_features(position.detach()).to(number_type))
+            out = self.density_net(torch.cat(inputs, dim=-1))
+            color, logits = self.color_net(out[:, 1:]), self.semantic_net(out[:, 1:])
+        density = torch.exp(out[:, 0].float().clamp(max=DENSITY_LOG_MAX) + DENSITY_SHIFT)
+        return FieldOutput(density, torch.sigmoid(color.float()), logits.float())

@@ -1,0 +1,1 @@
+"""Pure tensor functions; they know nothing about faces, files or modules."""

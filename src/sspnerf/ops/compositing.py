@@ -1,0 +1,169 @@
+"""Emission-absorption compositing along rays.
+
+Shared convention, used by every function below:
+
+    t_edges        distances of the sample edges from the ray origin, increasing
+    density        absorption per scene unit inside each sample (sigma), >= 0
+    opacity        chance that light is absorbed inside one sample (alpha), in [0, 1]
+    transmittance  chance that light reaches the front edge of a sample (T), in [0, 1]
+    weights        transmittance * opacity; along one ray they sum to 1 - T(far)
+
+`N` samples have `N + 1` edges. Samples are the last axis; any axes may stand before. Always float32 or
+wider: sums of many small weights do not survive bfloat16.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sspnerf.ops import backend
+
+
+class Composite(NamedTuple):
+    """What arrives at the camera along each ray."""
+
+    values: Tensor
+    """Sums of weights * values. Shape (*rays, channels)."""
+    transmittance: Tensor
+    """What passes the last sample, [0, 1]. Shape (*rays)."""
+    weights: Tensor
+    """Share of each sample, [0, 1]; carries no gradient. Shape (*rays, samples)."""
+
+
+def ray_weights(
+    density: Float[Tensor, "*rays samples"], t_edges: Float[Tensor, "*rays samples+1"]
+) -> Float[Tensor, "*rays samples"]:
+    r"""Weigh each sample by the light that starts in it and reaches the camera.
+
+    .. math:: w_i = T_i (1 - e^{-\sigma_i \delta_i}), \quad T_i = e^{-\sum_{j<i} \sigma_j \delta_j}
+
+    Differentiable in both arguments.
+
+    Args:
+        density: Absorption per scene unit, >= 0. Shape (*rays, samples).
+        t_edges: Sample edges in scene units, non-decreasing. Shape (*rays, samples + 1).
+
+    Returns:
+        Weights in [0, 1], shape (*rays, samples), summing to at most 1 along each ray.
+
+    Raises:
+        ValueError: If the edges are not one more than the samples.
+
+    Example:
+        >>> ray_weights(torch.tensor([0.0, 2.0]), torch.tensor([1.0, 2.0, 3.0]))
+        tensor([0.0000, 0.8647])
+
+    Source: Mildenhall et al. 2020 (arXiv:2003.08934), eq. 3.
+    """
+    _check_edges(density, t_edges)
+    optical_depth = density * t_edges.diff(dim=-1)
+    # Shift first, then sum: subtracting from an inclusive sum loses haze in front of a wall.
+    before = torch.nn.functional.pad(optical_depth[..., :-1], (1, 0))
+    return torch.exp(-before.cumsum(dim=-1)) * -torch.expm1(-optical_depth)
+
+
+def composite(
+    density: Float[Tensor, "*rays samples"],
+    t_edges: Float[Tensor, "*rays samples+1"],
+    values: Float[Tensor, "*rays samples channels"],
+) -> Composite:
+    """Sum what the samples of each ray emit, weighted by `ray_weights`.
+
+    Differentiable in density and values. The edges are taken as given.
+
+    Args:
+        density: Absorption per scene unit, >= 0. Shape (*rays, samples).
+        t_edges: Sample edges in scene units, non-decreasing. Shape (*rays, samples + 1).
+        values: Anything to be summed: colors, semantic logits. Shape (*rays, samples, channels).
+
+    Returns:
+        The sums, the transmittance behind the last sample, and the weights.
+
+    Raises:
+        ValueError: If shapes do not fit together.
+
+    Example:
+        >>> red_wall = torch.tensor([[1.0, 0.0, 0.0]])
+        >>> composite(torch.tensor([99.0]), torch.tensor([1.0, 2.0]), red_wall).values
+        tensor([1., 0., 0.])
+
+    Source: Mildenhall et al. 2020 (arXiv:2003.08934), eq. 3; logits summed with the same weights:
+        Zhi et al. 2021 (arXiv:2103.15875), eq. 5.
+    """
+    _check_edges(density, t_edges)
+    if values.shape[:-1] != density.shape:
+        raise ValueError(
+            f"values have shape {tuple(values.shape)}; expected {(*density.shape, 'channels')}"
+        )
+    t_delta = t_edges.detach().diff(dim=-1)
+    if backend.choose(density.device).name == "numba" and density.dtype == torch.float32:
+        rays = density.shape[:-1]
+        flat = _NumbaComposite.apply(
+            density.reshape(-1, density.shape[-1]),
+            t_delta.reshape(-1, density.shape[-1]),
+            values.reshape(-1, *values.shape[-2:]),
+        )
+        summed, transmittance, weights = flat
+        return Composite(
+            summed.reshape(*rays, -1), transmittance.reshape(rays), weights.reshape(density.shape)
+        )
+    return reference_composite(density, t_edges.detach(), values)
+
+
+def reference_composite(
+    density: Float[Tensor, "*rays samples"],
+    t_edges: Float[Tensor, "*rays samples+1"],
+    values: Float[Tensor, "*rays samples channels"],
+) -> Composite:
+    """Do the same as `composite` in PyTorch: the specification."""
+    weights = ray_weights(density, t_edges)
+    transmittance = torch.exp(-(density * t_edges.diff(dim=-1)).sum(dim=-1))
+    return Composite((weights[..., None] * values).sum(dim=-2), transmittance, weights.detach())
+
+
+def _check_edges(density: Tensor, t_edges: Tensor) -> None:
+    if t_edges.shape[-1] != density.shape[-1] + 1:
+        raise ValueError(
+            f"t_edges has {t_edges.shape[-1]} edges for {density.shape[-1]} samples; "
+            f"expected {density.shape[-1] + 1}"
+        )
+
+
+class _NumbaComposite(torch.autograd.Function):
+    """The compiled sum with its hand-written derivatives."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 - autograd's context
+        density: Tensor,
+        t_delta: Tensor,
+        values: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        from sspnerf.ops import numba_kernels
+
+        density, t_delta = density.detach().contiguous(), t_delta.contiguous()
+        values = values.detach().float().contiguous()
+        summed = torch.empty(len(density), values.shape[-1])
+        transmittance, weights = torch.empty(len(density)), torch.empty_like(density)
+        numba_kernels.composite_forward(
+            density.numpy(), t_delta.numpy(), values.numpy(),
+            summed.numpy(), transmittance.numpy(), weights.numpy(),
+        )  # fmt: skip
+        ctx.save_for_backward(density, t_delta, values, weights, transmittance)
+        ctx.mark_non_differentiable(weights)
+        return summed, transmittance, weights
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:  # noqa: ANN401 - autograd's signature
+        from sspnerf.ops import numba_kernels
+
+        density, t_delta, values, weights, transmittance = ctx.saved_tensors
+        grad_density, grad_values = torch.empty_like(density), torch.empty_like(values)
+        numba_kernels.composite_backward(
+            density.numpy(), t_delta.numpy(), values.numpy(), weights.numpy(),
+            transmittance.numpy(), grads[0].contiguous().numpy(), grads[1].contiguous().numpy(),
+            grad_density.numpy(), grad_values.numpy(),
+        )  # fmt: skip
+        return grad_density, None, grad_values

@@ -1,0 +1,133 @@
+"""Multi-resolution plane grids: features on three axis-aligned planes per level.
+
+Shared convention:
+
+    table        all nodes of all levels in one flat tensor: (level, plane, row, column, feature)
+    planes       xy, xz, yz; the first-named axis runs along the columns
+    positions    in [-1, 1] along each axis, where the first and the last node lie; beyond, the
+                 border's value holds
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sspnerf.ops import backend
+
+
+def table_size(resolutions: Sequence[int], features: int) -> int:
+    """Count the numbers in a table.
+
+    Example:
+        >>> table_size([2, 3], 4)
+        156
+    """
+    return sum(3 * resolution * resolution * features for resolution in resolutions)
+
+
+def lookup_planes(
+    table: Float[Tensor, " entries"],
+    positions: Float[Tensor, "points 3"],
+    *,
+    resolutions: Sequence[int],
+    features: int,
+) -> Float[Tensor, "points channels"]:
+    """Read the grids at positions, bilinearly on each plane.
+
+    Differentiable in both arguments; the gradient of the positions is zero beyond [-1, 1].
+
+    Args:
+        table: The stored features. Shape (entries,), see `table_size`.
+        positions: Where to read, [-1, 1]. Shape (points, 3).
+        resolutions: Nodes along the side of each level's planes.
+        features: Numbers at each node.
+
+    Returns:
+        Features of all levels and planes, level first. Shape (points, levels * 3 * features).
+
+    Raises:
+        ValueError: If the table's size does not fit.
+
+    Source: tri-plane grids as in Chan et al. 2022 (arXiv:2112.07945), with the levels of Müller et al.
+        2022 (arXiv:2201.05989), concatenated.
+    """
+    expected = table_size(resolutions, features)
+    if table.shape != (expected,):
+        raise ValueError(f"table has {table.numel()} entries; expected {expected}")
+    if backend.choose(table.device).name == "numba" and table.dtype == torch.float32:
+        found: Tensor = _NumbaLookup.apply(table, positions, tuple(resolutions), features)
+        return found
+    return reference_lookup_planes(table, positions, resolutions=resolutions, features=features)
+
+
+def reference_lookup_planes(
+    table: Float[Tensor, " entries"],
+    positions: Float[Tensor, "points 3"],
+    *,
+    resolutions: Sequence[int],
+    features: int,
+) -> Float[Tensor, "points channels"]:
+    """Do the same as `lookup_planes` in PyTorch: the specification."""
+    found, start = [], 0
+    grid = torch.stack((positions[:, [0, 1]], positions[:, [0, 2]], positions[:, [1, 2]]))
+    for resolution in resolutions:
+        size = 3 * resolution * resolution * features
+        planes = table[start : start + size].view(3, resolution, resolution, features)
+        start += size
+        read = torch.nn.functional.grid_sample(
+            planes.permute(0, 3, 1, 2),
+            grid[:, :, None],
+            mode="bilinear",
+            padding_mode="border",
+            align_corners=True,
+        )
+        found.append(read[..., 0].permute(2, 0, 1).reshape(len(positions), 3 * features))
+    return torch.cat(found, dim=1)
+
+
+class _NumbaLookup(torch.autograd.Function):
+    """The compiled lookup with its hand-written derivatives."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 - autograd's context
+        table: Tensor,
+        positions: Tensor,
+        resolutions: tuple[int, ...],
+        features: int,
+    ) -> Tensor:
+        from sspnerf.ops import numba_kernels
+
+        sizes = np.array(resolutions, dtype=np.int64)
+        offsets = np.concatenate(([0], np.cumsum(3 * sizes * sizes * features)[:-1]))
+        positions = positions.detach().float().contiguous()
+        out = torch.empty(len(positions), len(sizes) * 3 * features)
+        numba_kernels.plane_grid_forward(
+            positions.numpy(), table.detach().numpy(), sizes, offsets, features, out.numpy()
+        )
+        ctx.save_for_backward(table, positions)
+        ctx.layout = (sizes, offsets, features)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:  # noqa: ANN401 - autograd's signature
+        from sspnerf.ops import numba_kernels
+
+        table, positions = ctx.saved_tensors
+        grad = grads[0].float().contiguous().numpy()
+        grad_table = grad_positions = None
+        if ctx.needs_input_grad[0]:
+            grad_table = torch.zeros_like(table)
+            numba_kernels.plane_grid_table_backward(
+                positions.numpy(), grad, *ctx.layout, grad_table.numpy()
+            )
+        if ctx.needs_input_grad[1]:
+            grad_positions = torch.empty_like(positions)
+            numba_kernels.plane_grid_position_backward(
+                positions.numpy(), grad, table.detach().numpy(), *ctx.layout, grad_positions.numpy()
+            )
+        return grad_table, grad_positions, None, None

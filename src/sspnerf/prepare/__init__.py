@@ -1,0 +1,1 @@
+"""Raw video -> clip: what each stage of `sspnerf prepare` does (docs/prepare.md)."""

@@ -1,0 +1,272 @@
+"""Person and hair masks: two small networks, made steady in time and sharp at the silhouette.
+
+Probabilities are float32 in [0, 1]. The networks run through OpenCV, on one picture at a time.
+"""
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sspnerf.prepare.models import missing_extra
+
+try:
+    import cv2
+except ImportError as error:
+    raise missing_extra("opencv-contrib-python") from error
+
+PERSON_SIDE = 256
+# The hair network was made for 512 px; on a picture of the head alone, 256 px show as much hair at a
+# quarter of the cost (22 instead of 97 ms on 2 cores).
+HAIR_SIDE = 256
+# Side of the square that the hair is looked for in, in heights of the face oval.
+HEAD_BOX_FACES = 2.4
+
+# Frames on either side that a mask is averaged with, where the picture did not change.
+STEADY_REACH = 2
+# Change of color that counts as motion, of 255.
+STEADY_COLOR = 12.0
+# Guided filter: radius as a share of the picture's side, and the contrast (of 255) that counts as an edge.
+GUIDE_RADIUS = 0.012
+GUIDE_CONTRAST = 6.0
+
+
+class SegmentationNetwork:
+    """A .tflite network that labels pixels.
+
+    Args:
+        model: Path of the file.
+        side: Side of its square input, px.
+    """
+
+    def __init__(self, model: Path, *, side: int) -> None:
+        self._network: Any = cv2.dnn.readNetFromTFLite(str(model))
+        self._side = side
+
+    def _forward(self, picture: NDArray[np.uint8], *, planes: int) -> NDArray[np.float32]:
+        small = fit(picture, self._side)
+        blob = np.zeros((1, planes, self._side, self._side), dtype=np.float32)
+        blob[0, :3] = small.transpose(2, 0, 1)
+        blob *= 1 / 255
+        self._network.setInput(blob)
+        return np.asarray(self._network.forward()[0], dtype=np.float32)
+
+
+class PersonNetwork(SegmentationNetwork):
+    """Which pixels show a person (MediaPipe selfie segmentation)."""
+
+    def __init__(self, model: Path) -> None:
+        super().__init__(model, side=PERSON_SIDE)
+
+    def probability(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Tell the probability of a person.
+
+        Args:
+            picture: RGB. Shape (side, side, 3).
+
+        Returns:
+            Probability. Shape (256, 256).
+        """
+        return self._forward(picture, planes=3)[0]
+
+
+class HairNetwork(SegmentationNetwork):
+    """Which pixels show hair (MediaPipe hair segmentation)."""
+
+    def __init__(self, model: Path) -> None:
+        super().__init__(model, side=HAIR_SIDE)
+
+    def probability(
+        self, picture: NDArray[np.uint8], box: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """Tell the probability of hair in a square of the picture.
+
+        Args:
+            picture: RGB. Shape (side, side, 3).
+            box: The square: x0, y0, side, px; may reach beyond the picture.
+
+        Returns:
+            Probability. Shape (256, 256), over the box.
+        """
+        head = cv2.warpAffine(
+            picture, box_to_window(box, HAIR_SIDE), (HAIR_SIDE, HAIR_SIDE),
+            flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE,
+        )  # fmt: skip
+        logits = self._forward(head, planes=4)
+        return np.asarray(1 / (1 + np.exp(logits[0] - logits[1])), dtype=np.float32)
+
+
+@contextlib.contextmanager
+def one_opencv_thread() -> Iterator[None]:
+    """Let OpenCV work on the calling thread only, for as long as this lasts.
+
+    Its thread pool waits busily; two of our own threads with a network each need a third less.
+    """
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def fit(picture: NDArray[Any], side: int) -> NDArray[Any]:
+    """Resample a picture to a square, averaging where it shrinks.
+
+    Args:
+        picture: Any type that OpenCV resamples. Shape (height, width, ...).
+        side: px.
+
+    Returns:
+        The same picture. Shape (side, side, ...).
+    """
+    if picture.shape[:2] == (side, side):
+        return picture
+    method = cv2.INTER_AREA if side < picture.shape[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, (side, side), interpolation=method))
+
+
+def head_box(landmarks: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Find the square around the head, hair included.
+
+    Args:
+        landmarks: px. Shape (478, 3).
+
+    Returns:
+        x0, y0, side, px. Shape (3,).
+    """
+    low, high = landmarks[:, :2].min(axis=0), landmarks[:, :2].max(axis=0)
+    side = HEAD_BOX_FACES * float(high[1] - low[1])
+    center = (low + high) / 2
+    # Hair lies above the face rather than below.
+    return np.array([center[0] - side / 2, center[1] - 0.55 * side, side], dtype=np.float64)
+
+
+def box_to_window(box: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    """Make the affine map (OpenCV's pixel numbering) from a picture to the window over a box.
+
+    Args:
+        box: x0, y0, side, px of the picture.
+        side: Of the window, px.
+
+    Returns:
+        Shape (2, 3).
+    """
+    scale = side / box[2]
+    # OpenCV numbers pixel centres from 0, we number them from 0.5.
+    shift = scale * (0.5 - box[:2]) - 0.5
+    return np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], dtype=np.float64)
+
+
+class _Moment(NamedTuple):
+    guide: NDArray[np.uint8]
+    small: NDArray[np.uint8]
+    probability: NDArray[np.float32]
+
+
+class SilhouetteFilter:
+    """Make the person's mask steady in time and sharp in space, frame after frame.
+
+    Where a pixel keeps its color from frame to frame its probability is averaged with its neighbours in
+    time, which removes flicker; where it changes it stands alone, so that a moving edge does not lag.
+    The result follows the edges of the picture (guided filter: He et al. 2010).
+
+    Frames leave `STEADY_REACH` later than they enter.
+
+    Args:
+        side: Side of the masks that leave, px; at least 256.
+    """
+
+    def __init__(self, side: int) -> None:
+        self._side = side
+        self._moments: deque[_Moment] = deque(maxlen=2 * STEADY_REACH + 1)
+        self._waiting = 0
+
+    def push(
+        self, picture: NDArray[np.uint8], probability: NDArray[np.float32]
+    ) -> list[NDArray[np.float32]]:
+        """Take one frame in.
+
+        Args:
+            picture: RGB. Shape (n, n, 3).
+            probability: Of a person. Shape (256, 256).
+
+        Returns:
+            Masks that are finished (none or one), in order. Shape (side, side), in [0, 1].
+        """
+        guide = fit(picture, self._side)
+        self._moments.append(_Moment(guide, fit(picture, PERSON_SIDE), probability))
+        self._waiting += 1
+        return [self._finish()] if self._waiting > STEADY_REACH else []
+
+    def flush(self) -> list[NDArray[np.float32]]:
+        """Finish the frames that are still inside, in order."""
+        return [self._finish() for _ in range(self._waiting)]
+
+    def _finish(self) -> NDArray[np.float32]:
+        place = len(self._moments) - self._waiting
+        self._waiting -= 1
+        now = self._moments[place]
+        total = now.probability.copy()
+        weight = np.ones_like(total)
+        for offset, other in enumerate(self._moments):
+            if offset != place and abs(offset - place) <= STEADY_REACH:
+                alike = _likeness(now.small, other.small)
+                total += alike * other.probability
+                weight += alike
+        return sharpen_silhouette(now.guide, total / weight)
+
+
+_LIKENESS = np.exp(-((np.arange(256) / STEADY_COLOR) ** 2)).astype(np.float32)
+
+
+def _likeness(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """How much each pixel kept its color, 1 = entirely. Shape (side, side)."""
+    red, green, blue = cv2.split(cv2.absdiff(first, second))
+    change = cv2.blur(cv2.max(cv2.max(red, green), blue), (3, 3))
+    return np.asarray(cv2.LUT(change, _LIKENESS))
+
+
+def sharpen_silhouette(
+    picture: NDArray[np.uint8], probability: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Let a coarse mask follow the edges of the picture.
+
+    Args:
+        picture: RGB. Shape (side, side, 3).
+        probability: Of a person, at any size. Shape (n, n).
+
+    Returns:
+        Shape (side, side), in [0, 1].
+    """
+    side = picture.shape[0]
+    coarse = fit(probability, side)
+    radius = max(2, round(GUIDE_RADIUS * side))
+    guided = cv2.ximgproc.guidedFilter(picture, coarse, radius, GUIDE_CONTRAST**2)
+    # The filter leaves a veil far from any edge; the coarse mask is certain there.
+    return np.asarray(np.clip((guided - 0.05) / 0.9, 0, 1), dtype=np.float32)
+
+
+def window_to_frame(
+    window: NDArray[np.float32], box: NDArray[np.float64], side: int
+) -> NDArray[np.float32]:
+    """Put what was seen in a box back to its place in the frame; 0 outside.
+
+    Args:
+        window: Shape (n, n).
+        box: x0, y0, side, px of the frame.
+        side: Of the frame, px.
+
+    Returns:
+        Shape (side, side).
+    """
+    return np.asarray(
+        cv2.warpAffine(
+            window, box_to_window(box, window.shape[0]), (side, side),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        )
+    )  # fmt: skip

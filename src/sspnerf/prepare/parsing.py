@@ -1,0 +1,262 @@
+"""Label maps: which of the 11 classes each pixel shows.
+
+The inside of the face comes from the outlines of its landmarks, the rest from the person and hair masks,
+from the color of the skin and from where things are on a person: an ear beside the face, a neck below
+it. No network for face parsing is needed.
+
+Head axes: a = to the picture's right and b = up along the face, both 0 in the middle of the face oval;
+a in widths of the face, b in its heights (0.5 = top of the oval, -0.5 = chin).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sspnerf.data.semantics import SemanticClass
+from sspnerf.prepare import face_regions as points
+from sspnerf.prepare.colors import ColorContrast, SkinColor, fit_color_contrast, fit_skin_color
+from sspnerf.prepare.face_regions import FaceRegions, face_regions
+
+# Lips further apart than this share of the face's height show what is between them.
+OPEN_MOUTH = 0.012
+# Skin: distance from the mean color of the face, in standard deviations.
+SKIN_DISTANCE = 3.5
+# A color is the neck's unless it is so many times (natural logarithm) likelier of the clothes.
+NECK_EVIDENCE = -0.7
+# Below the chin, so many heights of the face show neck in every frame.
+NECK_STRIP = 0.09
+# Pixels per frame from which colors are learned.
+PIXELS_PER_FRAME = 2000
+# Heights b between which ears lie, and how far from the middle they reach, a.
+EAR_TOP, EAR_BOTTOM, EAR_REACH = 0.24, -0.26, 0.72
+# The neck: no further from the middle than a, narrowing from b = middle to nothing at b = bottom.
+NECK_REACH, NECK_MIDDLE, NECK_BOTTOM = 0.48, -0.55, -1.05
+# Hair may cover the face oval above this b, or further from the middle than this a.
+FRINGE_BOTTOM, SIDEBURN = 0.16, 0.40
+# Less probability of hair than this is none.
+FAINT_HAIR = 0.2
+
+
+class ClipColors(NamedTuple):
+    """What the parts of this person look like."""
+
+    skin: SkinColor
+    """Of the face."""
+    neck: ColorContrast
+    """Of the neck (and the face) against the clothes."""
+
+
+class ColorSamples(NamedTuple):
+    """Pixels of one frame that certainly show one thing. Each RGB of shape (pixels, 3)."""
+
+    skin: NDArray[np.uint8]
+    neck: NDArray[np.uint8]
+    clothes: NDArray[np.uint8]
+
+
+class FramePlaces(NamedTuple):
+    """Head axes for every pixel of one frame."""
+
+    a: NDArray[np.float32]
+    """Shape (height, width)."""
+    b: NDArray[np.float32]
+    """Shape (height, width)."""
+
+
+def sample_colors(
+    picture: NDArray[np.uint8], landmarks: NDArray[np.float32], person: NDArray[np.float32]
+) -> ColorSamples:
+    """Take pixels of which a frame's geometry alone tells what they show.
+
+    Args:
+        picture: RGB. Shape (height, width, 3).
+        landmarks: px. Shape (478, 3).
+        person: Probability of a person. Shape (height, width).
+    """
+    shape = (picture.shape[0], picture.shape[1])
+    places = frame_places(landmarks, shape)
+    a, b = np.abs(places.a), places.b
+    oval = landmarks[face_regions().oval, :2]
+    down = landmarks[points.CHIN, :2] - landmarks[points.FOREHEAD, :2]
+    strip = np.zeros(shape, dtype=np.uint8)
+    _fill(strip, oval + NECK_STRIP * down, 1)
+    _fill(strip, oval + 0.02 * down, 0)
+    certain = person > 0.95
+    masks = (
+        face_skin_mask(landmarks, shape),
+        (strip > 0) & (b < -0.3) & (a < 0.25) & certain,
+        ((b < NECK_BOTTOM) | ((a > 1.3 * NECK_REACH) & (b < NECK_MIDDLE))) & certain,
+    )
+    return ColorSamples(*(_some(picture[mask]) for mask in masks))
+
+
+def _some(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return pixels[:: max(1, len(pixels) // PIXELS_PER_FRAME)]
+
+
+def fit_clip_colors(samples: Sequence[ColorSamples]) -> ClipColors:
+    """Learn the colors of a clip from samples of some of its frames."""
+    skin, neck, clothes = (np.concatenate(kind) for kind in zip(*samples, strict=True))
+    # A neck is skin too, only in shade: the face speaks for what the strip below it does not show.
+    both = np.concatenate((skin[: len(neck) or None], neck))
+    return ClipColors(fit_skin_color(skin), fit_color_contrast(both, clothes))
+
+
+def face_skin_mask(landmarks: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Mark the bare skin of the face: cheeks, forehead, nose; no eyes, brows, lips.
+
+    Args:
+        landmarks: px. Shape (478, 3).
+        shape: Height and width of the picture.
+
+    Returns:
+        Shape (height, width).
+    """
+    regions = face_regions()
+    # The rim of the oval shows hair and shadow; three quarters of it show skin only.
+    center = landmarks[regions.oval].mean(axis=0)
+    shrunk = center + 0.75 * (landmarks - center)
+    canvas = np.zeros(shape, dtype=np.uint8)
+    _fill(canvas, shrunk[regions.oval], 1)
+    for ring in (*regions.eyes, *regions.brows, regions.outer_lip):
+        middle = landmarks[ring].mean(axis=0)
+        _fill(canvas, middle + 1.3 * (landmarks[ring] - middle), 0)
+    return canvas > 0
+
+
+def frame_places(landmarks: NDArray[np.float32], shape: tuple[int, int]) -> FramePlaces:
+    """Lay the head's axes over a picture.
+
+    Args:
+        landmarks: px. Shape (478, 3).
+        shape: Height and width.
+    """
+    top, chin = landmarks[points.FOREHEAD, :2], landmarks[points.CHIN, :2]
+    right, left = landmarks[points.RIGHT_SIDE, :2], landmarks[points.LEFT_SIDE, :2]
+    height = float(np.linalg.norm(top - chin)) + 1e-6
+    width = max(float(np.linalg.norm(left - right)), 0.5 * height)
+    up = (top - chin) / height
+    # Picture axes: y runs down, so right-handed turns are the other way round.
+    across = np.array([-up[1], up[0]])
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) + np.float32(0.5)
+    center = (top + chin) / 2
+    middle = (right + left) / 2
+    return FramePlaces(
+        a=((x - middle[0]) * across[0] + (y - middle[1]) * across[1]) / width,
+        b=((x - center[0]) * up[0] + (y - center[1]) * up[1]) / height,
+    )
+
+
+def parse_frame(
+    picture: NDArray[np.uint8],
+    landmarks: NDArray[np.float32],
+    *,
+    person: NDArray[np.float32],
+    hair: NDArray[np.float32],
+    colors: ClipColors,
+) -> NDArray[np.uint8]:
+    """Label every pixel of a frame.
+
+    Args:
+        picture: RGB. Shape (height, width, 3).
+        landmarks: px. Shape (478, 3).
+        person: Probability of a person. Shape (height, width).
+        hair: Probability of hair. Shape (height, width).
+        colors: Of this clip.
+
+    Returns:
+        `SemanticClass` values. Shape (height, width).
+    """
+    shape = (picture.shape[0], picture.shape[1])
+    places = frame_places(landmarks, shape)
+    oval = np.zeros(shape, dtype=np.uint8)
+    _fill(oval, landmarks[face_regions().oval], 1)
+    soft = cv2.GaussianBlur(picture, (3, 3), 0)
+    bare = _clean(colors.skin.distance(soft) < SKIN_DISTANCE)
+    neck = _neck(places, _clean(colors.neck.of(soft) > NECK_EVIDENCE))
+    labels = _around_the_face(places, hair=hair, bare=bare, neck=neck)
+    fringe = (places.b > FRINGE_BOTTOM) | (np.abs(places.a) > SIDEBURN)
+    labels[(oval > 0) & ~(fringe & (hair > 0.5))] = SemanticClass.SKIN
+    _draw_features(labels, landmarks, face_regions())
+    labels[person < 0.5] = SemanticClass.BACKGROUND
+    return labels
+
+
+def _around_the_face(
+    places: FramePlaces,
+    *,
+    hair: NDArray[np.float32],
+    bare: NDArray[np.bool_],
+    neck: NDArray[np.bool_],
+) -> NDArray[np.uint8]:
+    """Label everything as if it were a person and not inside the face oval."""
+    a, b = np.abs(places.a), places.b
+    labels = np.full(a.shape, SemanticClass.TORSO, dtype=np.uint8)
+    labels[neck] = SemanticClass.NECK
+    beside = (b >= EAR_BOTTOM) & (a < EAR_REACH)
+    labels[beside] = SemanticClass.HAIR
+    # What an ear wears is no hair either, unless the network thinks so.
+    labels[beside & (b < EAR_TOP) & (bare | (hair < FAINT_HAIR))] = SemanticClass.EAR
+    # The forehead goes on above the oval, and to the temples, until hair begins.
+    labels[beside & (b >= EAR_TOP) & bare & (hair < 0.5)] = SemanticClass.SKIN
+    labels[hair >= 0.5] = SemanticClass.HAIR
+    return labels
+
+
+def _neck(places: FramePlaces, bare: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Bare skin below the face, shadows and folds in it included."""
+    a, b = places.a / NECK_REACH, places.b
+    below = np.minimum(b - NECK_MIDDLE, 0) / (NECK_MIDDLE - NECK_BOTTOM)
+    reach = (b < EAR_BOTTOM) & (a**2 + below**2 < 1)
+    neck = (reach & bare).astype(np.uint8)
+    size = max(3, round(0.03 * neck.shape[0]) | 1)
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    neck = cv2.morphologyEx(neck, cv2.MORPH_CLOSE, disk)
+    # What the neck and the face enclose (the shadow of the chin) is neck, what reaches out is not.
+    rest = (reach & (neck == 0)).astype(np.uint8)
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(rest, connectivity=4)
+    outside = np.unique(pieces[_rim(reach) & (rest > 0)])
+    enclosed = np.setdiff1d(np.arange(1, count), outside)
+    return np.asarray(((neck > 0) | np.isin(pieces, enclosed)) & reach)
+
+
+def _rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pixels of a mask that touch its outside below or beside, or the picture's border."""
+    padded = np.pad(mask, 1)
+    inner = padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return np.asarray(mask & ~inner)
+
+
+def _draw_features(
+    labels: NDArray[np.uint8], landmarks: NDArray[np.float32], regions: FaceRegions
+) -> None:
+    """Draw nose, brows, eyes, lips and mouth into the label map."""
+    hull = cv2.convexHull(landmarks[regions.nose, :2])[:, 0]
+    _fill(labels, hull, SemanticClass.NOSE)
+    for brow in regions.brows:
+        _fill(labels, landmarks[brow], SemanticClass.BROW)
+    for eye in regions.eyes:
+        _fill(labels, landmarks[eye], SemanticClass.EYE)
+    _fill(labels, landmarks[regions.outer_lip], SemanticClass.LIP)
+    height = np.linalg.norm(landmarks[points.FOREHEAD, :2] - landmarks[points.CHIN, :2])
+    opening = np.linalg.norm(
+        landmarks[points.UPPER_INNER_LIP, :2] - landmarks[points.LOWER_INNER_LIP, :2]
+    )
+    if opening > OPEN_MOUTH * height:
+        _fill(labels, landmarks[regions.inner_lip], SemanticClass.MOUTH_INTERIOR)
+
+
+def _fill(canvas: NDArray[np.uint8], outline: NDArray[np.floating], value: int) -> None:
+    """Fill a polygon whose corners are given in px, first pixel's centre at (0.5, 0.5)."""
+    # OpenCV numbers pixel centres from 0 and takes 1/256 px as its finest unit.
+    corners = np.round((outline[:, :2] - 0.5) * 256).astype(np.int32)
+    cv2.fillPoly(canvas, [corners], int(value), shift=8)
+
+
+def _clean(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Remove specks and holes of a boolean picture."""
+    size = max(3, round(mask.shape[0] * 0.012) | 1)
+    return np.asarray(cv2.medianBlur(mask.astype(np.uint8), size) > 0)

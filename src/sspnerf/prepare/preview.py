@@ -1,0 +1,99 @@
+"""preview.mp4: what prepare saw, to look at before training."""
+
+from functools import cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sspnerf.data.semantics import color_labels
+from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.prepare.face_regions import face_regions
+from sspnerf.prepare.tracking import invert_rigid
+
+# Small clips are shown larger, or the mesh hides the face.
+LEAST_SIDE = 384
+TINT = 0.4
+MESH_SHARE = 0.35
+AXIS_CM = 6.0
+# World axes x, y, z.
+AXIS_COLORS = ((230, 60, 60), (60, 200, 60), (70, 110, 255))
+
+
+class PreviewFrame(NamedTuple):
+    """What there is to draw of one frame."""
+
+    picture: NDArray[np.uint8]
+    """RGB. Shape (side, side, 3)."""
+    labels: NDArray[np.uint8]
+    """Shape (side, side)."""
+    landmarks: NDArray[np.float32]
+    """px. Shape (478, 3)."""
+    pose: NDArray[np.float64]
+    """camera_to_world. Shape (4, 4)."""
+    torso_pose: NDArray[np.float64]
+    """Shape (4, 4)."""
+    valid: bool
+
+
+def preview_side(side: int) -> int:
+    """Choose the film's side: at least 384 px, and even, as H.264 wants it."""
+    return max(LEAST_SIDE, side) // 2 * 2
+
+
+def draw_preview(
+    frame: PreviewFrame, *, intrinsics: Intrinsics, anchors: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    """Draw labels, mesh and axes over a frame.
+
+    Args:
+        frame: What to draw.
+        intrinsics: The camera of the frame.
+        anchors: Where the axes of head and torso start, world cm. Shape (2, 3).
+
+    Returns:
+        RGB. Shape (side, side, 3), `preview_side`.
+    """
+    side = preview_side(frame.picture.shape[0])
+    scale = side / frame.picture.shape[0]
+    picture = cv2.resize(frame.picture, (side, side), interpolation=cv2.INTER_CUBIC)
+    colors = cv2.resize(color_labels(frame.labels), (side, side), interpolation=cv2.INTER_NEAREST)
+    tint = np.where(frame.labels > 0, TINT, TINT / 2).astype(np.float32)
+    tint = cv2.resize(tint, (side, side), interpolation=cv2.INTER_NEAREST)[..., None]
+    shown = (picture * (1 - tint) + colors * tint).astype(np.uint8)
+    meshed = shown.copy()
+    mesh = (frame.landmarks[:, :2] * scale * 16 - 8).astype(np.int32)
+    cv2.polylines(meshed, list(mesh[_mesh_edges()]), False, (255, 255, 255), 1, cv2.LINE_AA, 4)
+    blended = cv2.addWeighted(meshed, MESH_SHARE, shown, 1 - MESH_SHARE, 0)
+    camera = intrinsics.scaled(side, side)
+    for pose, anchor in zip((frame.pose, frame.torso_pose), anchors, strict=True):
+        _draw_axes(blended, pose, anchor, camera)
+    if not frame.valid:
+        cv2.rectangle(blended, (0, 0), (side - 1, side - 1), (255, 0, 0), 6)
+    return np.asarray(blended)
+
+
+@cache
+def _mesh_edges() -> NDArray[np.int32]:
+    """Each edge of the mesh once. Shape (edges, 2)."""
+    triangles = face_regions().triangles
+    edges = np.concatenate([np.roll(triangles, turn, axis=1)[:, :2] for turn in range(3)])
+    return np.unique(np.sort(edges, axis=1), axis=0)
+
+
+def _draw_axes(
+    canvas: NDArray[np.uint8],
+    pose: NDArray[np.float64],
+    anchor: NDArray[np.float64],
+    camera: Intrinsics,
+) -> None:
+    ends = np.concatenate((anchor[None], anchor + AXIS_CM * np.eye(3)))
+    to_camera = invert_rigid(pose)
+    in_camera = ends @ to_camera[:3, :3].T + to_camera[:3, 3]
+    if (in_camera[:, 2] < 1).any():
+        return
+    places = in_camera[:, :2] / in_camera[:, 2:] * (camera.fx, camera.fy) + (camera.cx, camera.cy)
+    origin, *tips = (places * 16 - 8).astype(int).tolist()
+    for tip, color in zip(tips, AXIS_COLORS, strict=True):
+        cv2.line(canvas, origin, tip, color, 2, cv2.LINE_AA, 4)

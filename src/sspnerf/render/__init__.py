@@ -1,0 +1,1 @@
+"""What a ray, a frame, a film looks like."""

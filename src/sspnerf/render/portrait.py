@@ -1,0 +1,264 @@
+"""The portrait: everything that rendering needs, saved and loaded as one thing.
+
+Two files: portrait.safetensors (weights, plate, poses) and portrait.json (what they mean).
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sspnerf.config import PRESETS, TrainConfig, from_toml
+from sspnerf.data.manifest import Camera
+from sspnerf.data.semantics import SEMANTIC_CLASSES
+from sspnerf.errors import PortraitError, UsageError
+from sspnerf.fields.conditioning import neighbour_windows, window_length
+from sspnerf.fields.driven_field import DrivenField
+from sspnerf.geometry.cameras import Intrinsics, pixel_centers
+from sspnerf.geometry.rays import cast_rays
+from sspnerf.render.extent import on_person
+from sspnerf.render.volume import RenderedRays, render_rays
+
+PORTRAIT_SCHEMA_VERSION = 1
+PORTRAIT_JSON = "portrait.json"
+PORTRAIT_WEIGHTS = "portrait.safetensors"
+RAYS_PER_CHUNK = 16384
+_NETWORK_PREFIX = "driven."
+
+
+class PortraitInfo(BaseModel):
+    """What portrait.json says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int = PORTRAIT_SCHEMA_VERSION
+    source: str
+    """The video that it was learned from."""
+    licence: str
+    frame_rate_hz: float
+    width: int
+    height: int
+    camera: Camera
+    speech_feature: str
+    speech_rate_hz: float
+    speech_dim: int
+    speech_level_db: float
+    """Level of the speech that it was learned from, dBFS; new speech is brought to it."""
+    band_scale: float
+    training_frames: int
+    """Frames [0, this) of the clip were learned from; later ones were held out."""
+    config: dict[str, Any]
+    """The settings of the training, as in config.toml."""
+
+    @property
+    def intrinsics(self) -> Intrinsics:
+        """The camera with the picture's size."""
+        return Intrinsics(**self.camera.model_dump(), width=self.width, height=self.height)
+
+
+class RenderedFrame(NamedTuple):
+    """One rendered picture."""
+
+    color: NDArray[np.uint8]
+    """RGB. Shape (height, width, 3)."""
+    labels: NDArray[np.uint8]
+    """`SemanticClass` of each pixel. Shape (height, width)."""
+    accumulation: NDArray[np.float32]
+    """How much of each pixel is person, [0, 1]. Shape (height, width)."""
+    distance: NDArray[np.float32]
+    """Distance of the person, cm; 0 where there is none. Shape (height, width)."""
+
+
+class Portrait:
+    """A learned talking portrait.
+
+    Attributes:
+        info: What portrait.json says.
+        driven: The learned networks.
+        background: Plate, [0, 1]. Shape (height, width, 3).
+        poses: camera_to_world of the clip's frames. Shape (frames, 4, 4).
+        torso_poses: The same with the torso held still. Shape (frames, 4, 4).
+        blendshapes: Of the clip's frames. Shape (frames, 52).
+        extent_map: Where the person can be, over canonical x and y (see `render.extent`).
+    """
+
+    def __init__(self, info: PortraitInfo, driven: DrivenField, arrays: dict[str, Tensor]) -> None:
+        """Put the parts together; `load_portrait` reads them from files.
+
+        Args:
+            info: What portrait.json says.
+            driven: The learned networks.
+            arrays: background (uint8), poses, torso_poses, blendshapes, extent_map.
+        """
+        self.info = info
+        self.driven = driven.eval()
+        self.background = arrays["background"].float() / 255
+        self.poses, self.torso_poses = arrays["poses"], arrays["torso_poses"]
+        self.blendshapes = arrays["blendshapes"]
+        self.extent_map: Bool[Tensor, "nodes nodes"] = arrays["extent_map"]
+        self._pixels = pixel_centers(info.width, info.height)
+
+    @property
+    def frames(self) -> int:
+        """Frames of the clip whose poses and blinks the portrait knows."""
+        return len(self.poses)
+
+    def windows(
+        self, features: NDArray[np.float32], frame_index: NDArray[np.int64]
+    ) -> Float[Tensor, "frames neighbours window feature_dim"]:
+        """Cut speech windows for frames of a recording at the portrait's frame rate.
+
+        Args:
+            features: The recording's features. Shape (feature_frames, feature_dim).
+            frame_index: Frames of the film to be. Shape (frames,).
+        """
+        return neighbour_windows(
+            features,
+            frame_index,
+            rate_hz=self.info.speech_rate_hz,
+            frame_rate_hz=self.info.frame_rate_hz,
+        )
+
+    @torch.inference_mode()
+    def render_frame(
+        self, windows: Float[Tensor, "1 neighbours window feature_dim"], *, clip_frame: int
+    ) -> RenderedFrame:
+        """Render one picture.
+
+        Args:
+            windows: Speech windows around the moment, from `windows`.
+            clip_frame: Frame of the clip whose pose and upper face are shown.
+        """
+        pose = self.poses[clip_frame : clip_frame + 1]
+        torso_pose = self.torso_poses[clip_frame : clip_frame + 1]
+        drive = self.driven.drive(
+            windows,
+            self.blendshapes[clip_frame : clip_frame + 1],
+            poses=pose,
+            torso_poses=torso_pose,
+        )
+        slot = torch.zeros(len(self._pixels), dtype=torch.long)
+        rays = cast_rays(
+            self.info.intrinsics, self._pixels, poses=pose, torso_poses=torso_pose, slot=slot
+        )
+        behind = self.background.reshape(-1, 3)
+        person = torch.nonzero(on_person(self.extent_map, self.driven, rays))[:, 0]
+        rays = rays.select(person)
+        parts = [
+            render_rays(
+                self.driven,
+                rays.select(slice(start, start + RAYS_PER_CHUNK)),
+                drive,
+                background=behind[person[start : start + RAYS_PER_CHUNK]],
+                band=self.driven.config.band,
+                band_scale=self.info.band_scale,
+            )
+            for start in range(0, len(person), RAYS_PER_CHUNK)
+        ]
+        return self._assemble(person, parts)
+
+    def _assemble(self, person: Tensor, parts: list[RenderedRays]) -> RenderedFrame:
+        """Lay rendered rays over the plate."""
+        size = (self.info.height, self.info.width)
+        color = self.background.reshape(-1, 3).clone()
+        labels = torch.zeros(len(color), dtype=torch.uint8)
+        accumulation, distance = torch.zeros(len(color)), torch.zeros(len(color))
+        if parts:
+            color[person] = torch.cat([part.color for part in parts])
+            labels[person] = torch.cat([part.logits.argmax(-1) for part in parts]).to(torch.uint8)
+            accumulation[person] = torch.cat([part.accumulation for part in parts])
+            distance[person] = torch.cat([part.distance for part in parts])
+        picture = (color.clamp(0, 1) * 255).round().to(torch.uint8)
+        return RenderedFrame(
+            picture.reshape(*size, 3).numpy(),
+            labels.reshape(size).numpy(),
+            accumulation.reshape(size).numpy(),
+            distance.reshape(size).numpy(),
+        )
+
+    def save(self, run: Path) -> None:
+        """Write portrait.safetensors and portrait.json into a folder, each whole or not at all."""
+        tensors = {
+            f"{_NETWORK_PREFIX}{name}": tensor.contiguous()
+            for name, tensor in self.driven.state_dict().items()
+        }
+        tensors["background"] = (self.background * 255).round().to(torch.uint8)
+        for name in ("poses", "torso_poses", "blendshapes", "extent_map"):
+            tensors[name] = getattr(self, name).contiguous()
+        partial = run / f".{PORTRAIT_WEIGHTS}.partial"
+        save_file(tensors, partial)
+        partial.replace(run / PORTRAIT_WEIGHTS)
+        partial = run / f".{PORTRAIT_JSON}.partial"
+        partial.write_text(self.info.model_dump_json(indent=2) + "\n")
+        partial.replace(run / PORTRAIT_JSON)
+
+
+def load_portrait(run: Path | str) -> Portrait:
+    """Load a portrait.
+
+    Args:
+        run: A run's folder, or a copy of its two portrait files.
+
+    Raises:
+        PortraitError: If the files are missing, damaged or of another version.
+    """
+    run = Path(run)
+    info = _read_info(run)
+    try:
+        tensors = load_file(run / PORTRAIT_WEIGHTS)
+        config = from_toml(PRESETS["fast"], info.config)
+        driven = build_driven(config, feature_dim=info.speech_dim, rate_hz=info.speech_rate_hz)
+        state = {
+            name.removeprefix(_NETWORK_PREFIX): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(_NETWORK_PREFIX)
+        }
+        driven.load_state_dict(state)
+        return Portrait(info, driven, tensors)
+    except (OSError, SafetensorError, RuntimeError, KeyError, UsageError) as error:
+        reason = str(error).splitlines()[0]
+        raise PortraitError(
+            f"{run / PORTRAIT_WEIGHTS} cannot be loaded: {reason}", "train the portrait again"
+        ) from error
+
+
+def build_driven(config: TrainConfig, *, feature_dim: int, rate_hz: float) -> DrivenField:
+    """Build untrained networks for speech features of a width and a rate."""
+    return DrivenField(
+        config,
+        feature_dim=feature_dim,
+        window=window_length(rate_hz),
+        classes=SEMANTIC_CLASSES,
+    )
+
+
+
+
+def _read_info(run: Path) -> PortraitInfo:
+    file = run / PORTRAIT_JSON
+    if not file.is_file():
+        raise PortraitError(
+            f"{run} holds no portrait: {PORTRAIT_JSON} is missing",
+            "train one with: sspnerf train CLIP RUN",
+        )
+    try:
+        content = json.loads(file.read_text())
+        version = content.get("schema_version")
+        if version != PORTRAIT_SCHEMA_VERSION:
+            raise PortraitError(
+                f"{run} has portrait schema version {version}; "
+                f"this sspnerf reads {PORTRAIT_SCHEMA_VERSION}",
+                "train it again with this version",
+            )
+        return PortraitInfo.model_validate(content)
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise PortraitError(f"{file} is damaged: {reason}", "train the portrait again") from error

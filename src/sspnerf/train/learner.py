@@ -1,0 +1,297 @@
+"""One step of learning a portrait, and the portrait that results.
+
+Knows about faces and the optimiser; the loop around it (`trainer`) knows about time and files.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sspnerf.config import TrainConfig, to_toml
+from sspnerf.data.dataset import ClipDataset, RayBatch
+from sspnerf.data.pixel_sampling import PixelSampler
+from sspnerf.data.semantics import SEMANTIC_CLASSES
+from sspnerf.fields.conditioning import neighbour_windows
+from sspnerf.geometry.cameras import pixel_centers
+from sspnerf.geometry.face_mesh import rest_surface
+from sspnerf.geometry.rays import cast_rays
+from sspnerf.geometry.rotations import rigid_transform
+from sspnerf.render.extent import EXTENT_NODES, collect_extent, widen_extent
+from sspnerf.render.portrait import Portrait, PortraitInfo, build_driven
+from sspnerf.render.volume import RenderedRays, render_rays
+from sspnerf.train.losses import mask_loss, photometric_loss, semantic_loss
+
+# Speech is heard louder and softer than it was (natural log of power; 0.5 is about 2 dB) and a little
+# noisy, so that the portrait listens to what is said and not to how it was recorded.
+GAIN_NOISE = 0.5
+FEATURE_NOISE = 0.1
+# Enough training frames to know where the person can be.
+EXTENT_FRAMES = 150
+
+
+class Speech(NamedTuple):
+    """The features that drive training."""
+
+    features: NDArray[np.float32]
+    """Shape (feature_frames, feature_dim)."""
+    rate_hz: float
+    """Features per second."""
+    level_db: float
+    """Active level of the recording, dBFS."""
+
+
+class StepReport(NamedTuple):
+    """What one step measured."""
+
+    loss: float
+    photometric: float
+    semantic: float
+    psnr: float
+    """Of this step's rays, dB: not of whole pictures."""
+
+
+class PortraitLearner:
+    """Holds everything that learning changes."""
+
+    def __init__(self, config: TrainConfig, dataset: ClipDataset, speech: Speech) -> None:
+        """Build untrained networks for a clip.
+
+        Args:
+            config: Settings; `field.extent` is set.
+            dataset: The clip.
+            speech: What drives it.
+        """
+        self.config, self.dataset, self.speech = config, dataset, speech
+        clip = dataset.clip
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.random = np.random.default_rng(config.seed)
+        self.sampler = PixelSampler(
+            dynamic=config.sampling == "dynamic", uniform_share=config.uniform_share
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            self.driven = build_driven(
+                config, feature_dim=speech.features.shape[1], rate_hz=speech.rate_hz
+            )
+        self.poses = torch.from_numpy(np.array(clip.poses))
+        self.torso_poses = torch.from_numpy(np.array(clip.torso_poses))
+        self.blendshapes = torch.from_numpy(np.array(clip.blendshapes))
+        self._place()
+        self.correction = nn.Parameter(torch.zeros(len(dataset.training), 6))
+        self.optimiser = self._build_optimiser()
+
+    def _place(self) -> None:
+        mesh, training = self.dataset.clip.mesh, len(self.dataset.training)
+        surface = rest_surface(mesh, extent=self.driven.field.extent)
+        self.driven.place(torch.from_numpy(surface), chin_height=float(mesh.vertices[:, 1].min()))
+        self.driven.speech_encoder.set_statistics(torch.from_numpy(np.array(self.speech.features)))
+        self.driven.upper_face_encoder.set_statistics(self.blendshapes[:training])
+
+    def _build_optimiser(self) -> torch.optim.Adam:
+        rates = self.config.optimiser
+        grid = [self.driven.field.table]
+        networks = [p for p in self.driven.parameters() if p is not self.driven.field.table]
+        groups = [
+            {"params": grid, "lr": rates.grid_rate},
+            {"params": networks, "lr": rates.network_rate},
+            {"params": [self.correction], "lr": rates.pose_rate},
+        ]
+        for group in groups:
+            group["first_rate"] = group["lr"]
+        # Grids see tiny, rare gradients: the usual epsilon would drown them.
+        return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=True)
+
+    def band_scale(self, progress: float) -> float:
+        """Return the band's width at a moment of training: it narrows during the first half."""
+        narrowed = self.config.band.narrow_to
+        return 1 - (1 - narrowed) * min(1.0, 2 * progress)
+
+    def corrected_poses(self, frame_index: NDArray[np.int64]) -> Tensor:
+        """Return camera_to_world of frames with the learned correction, where there is one."""
+        poses = self.poses[frame_index]
+        if not self.config.pose_correction:
+            return poses
+        return rigid_transform(self.correction[frame_index]) @ poses
+
+    def hear(self, frame_index: NDArray[np.int64], *, augment: bool) -> Tensor:
+        """Return the speech windows of frames, as if recorded a little differently each time."""
+        windows = neighbour_windows(
+            self.speech.features,
+            frame_index,
+            rate_hz=self.speech.rate_hz,
+            frame_rate_hz=self.dataset.clip.manifest.frame_rate_hz,
+        )
+        if augment:
+            gain = torch.randn(len(windows), 1, 1, 1, generator=self.generator)
+            noise = torch.randn(windows.shape, generator=self.generator)
+            windows = windows + GAIN_NOISE * gain + FEATURE_NOISE * noise
+        return windows
+
+    def step(self, progress: float) -> StepReport:
+        """Learn from one batch of rays.
+
+        Args:
+            progress: How much of the training is done, [0, 1]; drives the schedules.
+        """
+        config = self.config
+        batch = self.dataset.draw(
+            self.sampler,
+            rays=config.rays_per_step,
+            frames=config.frames_per_step,
+            generator=self.random,
+        )
+        rendered = self.render(batch, progress)
+        photometric = photometric_loss(rendered.color, batch.color)
+        semantic = semantic_loss(rendered.logits, batch.labels)
+        loss = photometric.mean() + self._penalties(rendered, batch)
+        if config.parsing:
+            loss = loss + config.loss.semantic_weight * semantic.mean()
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["first_rate"] * config.optimiser.final_share**progress
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        with torch.no_grad():
+            weighted = photometric + config.loss.semantic_weight * config.parsing * semantic
+            self.sampler.update(batch.labels.to(torch.uint8).numpy(), weighted.numpy())
+            error = float(photometric.mean())
+        return StepReport(
+            float(loss.detach()), error, float(semantic.detach().mean()), psnr_of(error)
+        )
+
+    def render(self, batch: RayBatch, progress: float) -> RenderedRays:
+        """Render a batch's rays, differentiably."""
+        index = batch.frame_index
+        poses, torso_poses = self.corrected_poses(index), self.torso_poses[index]
+        drive = self.driven.drive(
+            self.hear(index, augment=True),
+            self.blendshapes[index],
+            poses=poses,
+            torso_poses=torso_poses,
+        )
+        rays = cast_rays(
+            self.dataset.clip.manifest.intrinsics,
+            batch.pixels,
+            poses=poses,
+            torso_poses=torso_poses,
+            slot=batch.slot,
+        )
+        return render_rays(
+            self.driven,
+            rays,
+            drive,
+            background=batch.background,
+            band=self.config.band,
+            band_scale=self.band_scale(progress),
+            generator=self.generator,
+        )
+
+    def _penalties(self, rendered: RenderedRays, batch: RayBatch) -> Tensor:
+        weights = self.config.loss
+        penalty = weights.mask_weight * mask_loss(rendered.accumulation, batch.mask).mean()
+        penalty = penalty + weights.deformation_weight * rendered.residual.square().mean()
+        return penalty + weights.pose_weight * self.correction[batch.frame_index].square().mean()
+
+    @torch.no_grad()
+    def portrait(self, progress: float) -> Portrait:
+        """Put together what has been learned so far."""
+        clip = self.dataset.clip
+        training = np.arange(len(self.dataset.training))
+        poses = self.poses.clone()
+        poses[training] = self.corrected_poses(training)
+        arrays = {
+            "background": torch.from_numpy(clip.background),
+            "poses": poses,
+            "torso_poses": self.torso_poses,
+            "blendshapes": self.blendshapes,
+            "extent_map": self._extent_map(poses),
+        }
+        return Portrait(self._info(progress), self.driven, arrays)
+
+    def _info(self, progress: float) -> PortraitInfo:
+        manifest = self.dataset.clip.manifest
+        return PortraitInfo(
+            source=manifest.source,
+            licence=manifest.licence,
+            frame_rate_hz=manifest.frame_rate_hz,
+            width=manifest.width,
+            height=manifest.height,
+            camera=manifest.camera,
+            speech_feature=self.config.speech_feature,
+            speech_rate_hz=self.speech.rate_hz,
+            speech_dim=self.speech.features.shape[1],
+            speech_level_db=self.speech.level_db,
+            band_scale=self.band_scale(progress),
+            training_frames=len(self.dataset.training),
+            config=to_toml(self.config),
+        )
+
+    def _extent_map(self, poses: Tensor) -> Tensor:
+        """Collect where the training frames' masks show the person."""
+        clip = self.dataset.clip
+        extent_map = torch.zeros(EXTENT_NODES, EXTENT_NODES, dtype=torch.bool)
+        pixels = pixel_centers(clip.manifest.width, clip.manifest.height)
+        slot = torch.zeros(len(pixels), dtype=torch.long)
+        usable = self.dataset.usable
+        for index in usable[:: max(1, len(usable) // EXTENT_FRAMES)]:
+            rays = cast_rays(
+                clip.manifest.intrinsics,
+                pixels,
+                poses=poses[index, None],
+                torso_poses=self.torso_poses[index, None],
+                slot=slot,
+            )
+            person = torch.from_numpy(np.array(clip.mask[index])).reshape(-1) > 12
+            collect_extent(extent_map, self.driven, rays, person=person)
+        return widen_extent(extent_map)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all that a resumed training needs: tensors, and what JSON can hold."""
+        tensors = {f"driven.{name}": t for name, t in self.driven.state_dict().items()}
+        tensors["correction"] = self.correction.detach()
+        tensors["torch_generator"] = self.generator.get_state()
+        for place, moments in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{place}.{name}": t for name, t in moments.items()}
+        plain = {
+            "random": self.random.bit_generator.state,
+            "class_losses": self.sampler.losses.tolist(),
+        }
+        return tensors, plain
+
+    def load_state(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
+        """Go back to a state that `state` returned.
+
+        Raises:
+            RuntimeError, KeyError: If it is of other networks.
+        """
+        prefix = "driven."
+        self.driven.load_state_dict(
+            {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        )
+        with torch.no_grad():
+            self.correction.copy_(tensors["correction"])
+        self.generator.set_state(tensors["torch_generator"])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimiser."):
+                _, place, kind = name.split(".")
+                moments.setdefault(int(place), {})[kind] = tensor
+        self.optimiser.load_state_dict(
+            {"state": moments, "param_groups": self.optimiser.state_dict()["param_groups"]}
+        )
+        self.random.bit_generator.state = plain["random"]
+        self.sampler.losses = np.array(plain["class_losses"])
+        assert len(self.sampler.losses) == SEMANTIC_CLASSES  # noqa: S101 - cannot happen
+
+
+def psnr_of(mean_squared_error: float) -> float:
+    """Return the peak signal-to-noise ratio, dB, of values in [0, 1].
+
+    Example:
+        >>> psnr_of(0.01)
+        20.0
+    """
+    return float(-10 * np.log10(max(mean_squared_error, 1e-12)))
