@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.interpolate import LinearNDInterpolator
+from scipy.ndimage import binary_fill_holes
 
 from sspnerf.config import SynthConfig
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
@@ -16,7 +17,13 @@ from sspnerf.synth.scene import (
     rest_mesh,
     synthetic_camera,
 )
-from sspnerf.synth.surfaces import NECK_BASE, NECK_BASE_RADIUS, NECK_TOP, NECK_TOP_RADIUS
+from sspnerf.synth.surfaces import (
+    NECK_BASE,
+    NECK_BASE_RADIUS,
+    NECK_TOP,
+    NECK_TOP_RADIUS,
+    head_distance,
+)
 from sspnerf.synth.visemes import phoneme_visemes
 
 HEAD = [c for c in SemanticClass if c.name not in ("BACKGROUND", "NECK", "TORSO")]
@@ -186,3 +193,17 @@ def test_a_turned_head_leaves_the_torso_where_it_was():
 def test_refuses_settings_out_of_range(change, message):
     with pytest.raises(ValueError, match=message):
         SynthConfig(**change)
+
+
+@pytest.mark.parametrize("turned", [-0.2, 0.0, 0.2])
+def test_no_ray_slips_through_the_person(turned):
+    person = render_frame(synthetic_camera(256), still(turned=turned), 0).labels > 0
+    assert np.array_equal(binary_fill_holes(person), person)
+
+
+def test_head_points_lie_on_the_head():
+    picture = render_frame(synthetic_camera(48), still(opening=1.2, turned=0.1), 0)
+    surface = [SemanticClass[name] for name in ("SKIN", "NOSE", "LIP", "HAIR", "EAR", "BROW")]
+    face = still(opening=1.2).faces[0]
+    for x, y, z in picture.canonical[np.isin(picture.labels, surface)].astype(float):
+        assert abs(head_distance(x, y, z, face)) < 2e-3

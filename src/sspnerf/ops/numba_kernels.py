@@ -3,17 +3,27 @@
 No kernel allocates. Each output element is written by one thread, so results do not depend on the
 number of threads. Not-a-number is not optimised away (`nnan` is left out): a position that is not a
 number reads node 0 instead of memory that is not ours.
+
+`no_type_check` keeps the runtime shape hook of the tests out of code that it cannot read.
 """
+
+from typing import no_type_check
 
 import numpy as np
 from numba import njit, prange
+from numpy.typing import NDArray
 
 _MATH = {"contract", "reassoc", "nsz", "arcp"}
 
+Floats = NDArray[np.float32]
+Indices = NDArray[np.int64]
+Bytes = NDArray[np.uint8]
+
 
 @njit(inline="always")
-def _cell(coordinate, resolution):  # noqa: ANN001, ANN202 - compiled
-    """Return the lower node of the cell that holds a coordinate of [-1, 1], and the part beyond it."""
+@no_type_check
+def _cell(coordinate: float, resolution: int) -> tuple[int, float]:
+    """Return the lower node of the cell that holds a coordinate of [-1, 1], and the part beyond."""
     scaled = (coordinate * np.float32(0.5) + np.float32(0.5)) * np.float32(resolution - 1)
     if not scaled > 0:
         return 0, np.float32(0)
@@ -24,7 +34,11 @@ def _cell(coordinate, resolution):  # noqa: ANN001, ANN202 - compiled
 
 
 @njit(parallel=True, fastmath=_MATH, cache=True)
-def plane_grid_forward(positions, table, resolutions, offsets, features, out):  # noqa: ANN001, ANN201
+@no_type_check
+def plane_grid_forward(
+    positions: Floats, table: Floats, resolutions: Indices, offsets: Indices, features: int,
+    out: Floats,
+) -> None:  # fmt: skip
     """Fill out[point, (level, plane, feature)]; planes are xy, xz, yz."""
     for point in prange(positions.shape[0]):
         for level in range(resolutions.shape[0]):
@@ -47,7 +61,11 @@ def plane_grid_forward(positions, table, resolutions, offsets, features, out):  
 
 
 @njit(parallel=True, fastmath=_MATH, cache=True)
-def plane_grid_table_backward(positions, grad, resolutions, offsets, features, grad_table):  # noqa: ANN001, ANN201
+@no_type_check
+def plane_grid_table_backward(
+    positions: Floats, grad: Floats, resolutions: Indices, offsets: Indices, features: int,
+    grad_table: Floats,
+) -> None:  # fmt: skip
     """Add to grad_table; one thread owns one plane of one level, so no atomics are needed."""
     planes = resolutions.shape[0] * 3
     for task in prange(planes):
@@ -71,9 +89,11 @@ def plane_grid_table_backward(positions, grad, resolutions, offsets, features, g
 
 
 @njit(parallel=True, fastmath=_MATH, cache=True)
+@no_type_check
 def plane_grid_position_backward(
-    positions, grad, table, resolutions, offsets, features, grad_positions  # noqa: ANN001
-):  # noqa: ANN201
+    positions: Floats, grad: Floats, table: Floats, resolutions: Indices, offsets: Indices,
+    features: int, grad_positions: Floats,
+) -> None:  # fmt: skip
     """Fill grad_positions[point, axis]; outside [-1, 1] the lookup is flat."""
     for point in prange(positions.shape[0]):
         # Three plain numbers: an array here would be allocated for every point.
@@ -110,7 +130,11 @@ def plane_grid_position_backward(
 
 
 @njit(parallel=True, fastmath=_MATH, cache=True)
-def composite_forward(density, t_delta, values, composited, transmittance, weights):  # noqa: ANN001, ANN201
+@no_type_check
+def composite_forward(
+    density: Floats, t_delta: Floats, values: Floats,
+    composited: Floats, transmittance: Floats, weights: Floats,
+) -> None:  # fmt: skip
     """Fill composited[ray, channel], transmittance[ray] and weights[ray, sample]."""
     for ray in prange(density.shape[0]):
         for channel in range(values.shape[2]):
@@ -127,34 +151,39 @@ def composite_forward(density, t_delta, values, composited, transmittance, weigh
 
 
 @njit(parallel=True, fastmath=_MATH, cache=True)
-def composite_backward(  # noqa: ANN201
-    density, t_delta, values, weights, transmittance,  # noqa: ANN001
-    grad_composited, grad_transmittance, grad_density, grad_values,  # noqa: ANN001
-):  # fmt: skip
+@no_type_check
+def composite_backward(
+    t_delta: Floats, values: Floats, weights: Floats, transmittance: Floats,
+    grad_composited: Floats, grad_transmittance: Floats,
+    grad_density: Floats, grad_values: Floats,
+) -> None:  # fmt: skip
     """Fill the gradients of density and values, walking each ray from its far end.
 
     dL/dsigma_i = delta_i (T_{i+1} <g, v_i> - sum_{j>i} w_j <g, v_j> - g_T T_end)
     """
-    for ray in prange(density.shape[0]):
+    for ray in prange(weights.shape[0]):
         behind = grad_transmittance[ray] * transmittance[ray]
-        optical_depth = np.float32(0)
-        for sample in range(density.shape[1]):
-            optical_depth += density[ray, sample] * t_delta[ray, sample]
-        for sample in range(density.shape[1] - 1, -1, -1):
+        # T_{i+1} = T_end + sum_{j>i} w_j: a sum of what is >= 0. Subtracting optical depths instead
+        # would lose haze in front of a wall.
+        after = transmittance[ray]
+        for sample in range(weights.shape[1] - 1, -1, -1):
             weight = weights[ray, sample]
             along = np.float32(0)
             for channel in range(values.shape[2]):
                 along += grad_composited[ray, channel] * values[ray, sample, channel]
                 grad_values[ray, sample, channel] = grad_composited[ray, channel] * weight
-            after = np.exp(-optical_depth)
             grad_density[ray, sample] = t_delta[ray, sample] * (after * along - behind)
             behind += weight * along
-            optical_depth -= density[ray, sample] * t_delta[ray, sample]
+            after += weight
 
 
 @njit(cache=True)
-def group_pixels(labels, classes, order, starts):  # noqa: ANN001, ANN201
-    """Counting sort of a flat label map: order[starts[k]:starts[k + 1]] are the pixels of class k."""
+@no_type_check
+def group_pixels(labels: Bytes, classes: int, order: NDArray[np.int32], starts: Indices) -> None:
+    """Counting sort of a flat label map: the pixels of class k are order[starts[k]:starts[k + 1]].
+
+    Labels are below `classes`; order has one place per pixel, starts has classes + 1.
+    """
     for k in range(classes + 1):
         starts[k] = 0
     for pixel in range(labels.shape[0]):
@@ -169,7 +198,10 @@ def group_pixels(labels, classes, order, starts):  # noqa: ANN001, ANN201
 
 
 @njit(inline="always")
-def _spread(mask, first, stride, count, threshold, radius, out):  # noqa: ANN001, ANN202 - compiled
+@no_type_check
+def _spread(
+    mask: Bytes, first: int, stride: int, count: int, threshold: int, radius: int, out: Bytes
+) -> None:
     """Mark along one line every place within `radius` of a mask value above the threshold."""
     last = -radius - 1
     for place in range(count + radius):
@@ -181,7 +213,10 @@ def _spread(mask, first, stride, count, threshold, radius, out):  # noqa: ANN001
 
 
 @njit(parallel=True, cache=True)
-def dilate(masks, width, threshold, radius, rows, out):  # noqa: ANN001, ANN201
+@no_type_check
+def dilate(
+    masks: Bytes, width: int, threshold: int, radius: int, rows: Bytes, out: Bytes
+) -> None:
     """Fill out[frame, pixel] with 1 within a square of `radius` px around mask values > threshold.
 
     masks, rows, out: (frames, pixels) uint8; rows is scratch. Both scratch and out must be zero.

@@ -8,7 +8,6 @@ Head axes: a = to the picture's right and b = up along the face, both 0 in the m
 a in widths of the face, b in its heights (0.5 = top of the oval, -0.5 = chin).
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -17,44 +16,27 @@ from numpy.typing import NDArray
 
 from sspnerf.data.semantics import SemanticClass
 from sspnerf.prepare import face_regions as points
-from sspnerf.prepare.colors import ColorContrast, SkinColor, fit_color_contrast, fit_skin_color
+from sspnerf.prepare.colors import SkinColor
 from sspnerf.prepare.face_regions import FaceRegions, face_regions
 
 # Lips further apart than this share of the face's height show what is between them.
 OPEN_MOUTH = 0.012
 # Skin: distance from the mean color of the face, in standard deviations.
 SKIN_DISTANCE = 3.5
-# A color is the neck's unless it is so many times (natural logarithm) likelier of the clothes.
-NECK_EVIDENCE = -0.7
-# Below the chin, so many heights of the face show neck in every frame.
-NECK_STRIP = 0.09
-# Pixels per frame from which colors are learned.
-PIXELS_PER_FRAME = 2000
+# The same by chromaticity, for a neck in the chin's shadow.
+SHADED_DISTANCE = 3.5
 # Heights b between which ears lie, and how far from the middle they reach, a.
 EAR_TOP, EAR_BOTTOM, EAR_REACH = 0.24, -0.26, 0.72
+# What else of a person is above the ears' lower end is hair, no further from the middle than this a.
+HEAD_REACH = 1.2
+# A face that looks aside appears narrower than this share of its height; the head does not.
+LEAST_WIDTH = 0.72
 # The neck: no further from the middle than a, narrowing from b = middle to nothing at b = bottom.
 NECK_REACH, NECK_MIDDLE, NECK_BOTTOM = 0.48, -0.55, -1.05
 # Hair may cover the face oval above this b, or further from the middle than this a.
 FRINGE_BOTTOM, SIDEBURN = 0.16, 0.40
 # Less probability of hair than this is none.
 FAINT_HAIR = 0.2
-
-
-class ClipColors(NamedTuple):
-    """What the parts of this person look like."""
-
-    skin: SkinColor
-    """Of the face."""
-    neck: ColorContrast
-    """Of the neck (and the face) against the clothes."""
-
-
-class ColorSamples(NamedTuple):
-    """Pixels of one frame that certainly show one thing. Each RGB of shape (pixels, 3)."""
-
-    skin: NDArray[np.uint8]
-    neck: NDArray[np.uint8]
-    clothes: NDArray[np.uint8]
 
 
 class FramePlaces(NamedTuple):
@@ -64,45 +46,6 @@ class FramePlaces(NamedTuple):
     """Shape (height, width)."""
     b: NDArray[np.float32]
     """Shape (height, width)."""
-
-
-def sample_colors(
-    picture: NDArray[np.uint8], landmarks: NDArray[np.float32], person: NDArray[np.float32]
-) -> ColorSamples:
-    """Take pixels of which a frame's geometry alone tells what they show.
-
-    Args:
-        picture: RGB. Shape (height, width, 3).
-        landmarks: px. Shape (478, 3).
-        person: Probability of a person. Shape (height, width).
-    """
-    shape = (picture.shape[0], picture.shape[1])
-    places = frame_places(landmarks, shape)
-    a, b = np.abs(places.a), places.b
-    oval = landmarks[face_regions().oval, :2]
-    down = landmarks[points.CHIN, :2] - landmarks[points.FOREHEAD, :2]
-    strip = np.zeros(shape, dtype=np.uint8)
-    _fill(strip, oval + NECK_STRIP * down, 1)
-    _fill(strip, oval + 0.02 * down, 0)
-    certain = person > 0.95
-    masks = (
-        face_skin_mask(landmarks, shape),
-        (strip > 0) & (b < -0.3) & (a < 0.25) & certain,
-        ((b < NECK_BOTTOM) | ((a > 1.3 * NECK_REACH) & (b < NECK_MIDDLE))) & certain,
-    )
-    return ColorSamples(*(_some(picture[mask]) for mask in masks))
-
-
-def _some(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return pixels[:: max(1, len(pixels) // PIXELS_PER_FRAME)]
-
-
-def fit_clip_colors(samples: Sequence[ColorSamples]) -> ClipColors:
-    """Learn the colors of a clip from samples of some of its frames."""
-    skin, neck, clothes = (np.concatenate(kind) for kind in zip(*samples, strict=True))
-    # A neck is skin too, only in shade: the face speaks for what the strip below it does not show.
-    both = np.concatenate((skin[: len(neck) or None], neck))
-    return ClipColors(fit_skin_color(skin), fit_color_contrast(both, clothes))
 
 
 def face_skin_mask(landmarks: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -137,7 +80,7 @@ def frame_places(landmarks: NDArray[np.float32], shape: tuple[int, int]) -> Fram
     top, chin = landmarks[points.FOREHEAD, :2], landmarks[points.CHIN, :2]
     right, left = landmarks[points.RIGHT_SIDE, :2], landmarks[points.LEFT_SIDE, :2]
     height = float(np.linalg.norm(top - chin)) + 1e-6
-    width = max(float(np.linalg.norm(left - right)), 0.5 * height)
+    width = max(float(np.linalg.norm(left - right)), LEAST_WIDTH * height)
     up = (top - chin) / height
     # Picture axes: y runs down, so right-handed turns are the other way round.
     across = np.array([-up[1], up[0]])
@@ -156,7 +99,7 @@ def parse_frame(
     *,
     person: NDArray[np.float32],
     hair: NDArray[np.float32],
-    colors: ClipColors,
+    skin: SkinColor,
 ) -> NDArray[np.uint8]:
     """Label every pixel of a frame.
 
@@ -165,7 +108,7 @@ def parse_frame(
         landmarks: px. Shape (478, 3).
         person: Probability of a person. Shape (height, width).
         hair: Probability of hair. Shape (height, width).
-        colors: Of this clip.
+        skin: The skin's color in this clip.
 
     Returns:
         `SemanticClass` values. Shape (height, width).
@@ -175,8 +118,8 @@ def parse_frame(
     oval = np.zeros(shape, dtype=np.uint8)
     _fill(oval, landmarks[face_regions().oval], 1)
     soft = cv2.GaussianBlur(picture, (3, 3), 0)
-    bare = _clean(colors.skin.distance(soft) < SKIN_DISTANCE)
-    neck = _neck(places, _clean(colors.neck.of(soft) > NECK_EVIDENCE))
+    bare = _clean(skin.distance(soft) < SKIN_DISTANCE)
+    neck = _neck(places, _clean(skin.distance_in_shade(soft) < SHADED_DISTANCE))
     labels = _around_the_face(places, hair=hair, bare=bare, neck=neck)
     fringe = (places.b > FRINGE_BOTTOM) | (np.abs(places.a) > SIDEBURN)
     labels[(oval > 0) & ~(fringe & (hair > 0.5))] = SemanticClass.SKIN
@@ -196,12 +139,14 @@ def _around_the_face(
     a, b = np.abs(places.a), places.b
     labels = np.full(a.shape, SemanticClass.TORSO, dtype=np.uint8)
     labels[neck] = SemanticClass.NECK
-    beside = (b >= EAR_BOTTOM) & (a < EAR_REACH)
+    beside = (b >= EAR_BOTTOM) & (a < HEAD_REACH)
     labels[beside] = SemanticClass.HAIR
     # What an ear wears is no hair either, unless the network thinks so.
-    labels[beside & (b < EAR_TOP) & (bare | (hair < FAINT_HAIR))] = SemanticClass.EAR
+    ear = (b < EAR_TOP) & (a < EAR_REACH) & (bare | (hair < FAINT_HAIR))
+    labels[beside & ear] = SemanticClass.EAR
     # The forehead goes on above the oval, and to the temples, until hair begins.
-    labels[beside & (b >= EAR_TOP) & bare & (hair < 0.5)] = SemanticClass.SKIN
+    forehead = (b >= EAR_TOP) & (a < EAR_REACH) & bare & (hair < FAINT_HAIR)
+    labels[beside & forehead] = SemanticClass.SKIN
     labels[hair >= 0.5] = SemanticClass.HAIR
     return labels
 

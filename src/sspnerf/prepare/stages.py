@@ -16,11 +16,12 @@ from sspnerf.media.speech import LOG_MEL_RATE_HZ, SPEECH_SAMPLE_RATE_HZ, log_mel
 from sspnerf.media.video import FilmWriter, resampled_frames
 from sspnerf.prepare import torso as torso_motion
 from sspnerf.prepare.background import SAMPLE_FRAMES, background_plate, spread_evenly
+from sspnerf.prepare.colors import fit_skin_color
 from sspnerf.prepare.face_regions import CHIN, face_regions
 from sspnerf.prepare.framing import choose_crop, crop_picture
 from sspnerf.prepare.landmarks import FaceLandmarker, FaceObservation
 from sspnerf.prepare.masks import (
-    HAIR_SIDE,
+    HAIR_KEPT_SIDE,
     PERSON_SIDE,
     HairNetwork,
     PersonNetwork,
@@ -31,7 +32,7 @@ from sspnerf.prepare.masks import (
     window_to_frame,
 )
 from sspnerf.prepare.models import model_path
-from sspnerf.prepare.parsing import fit_clip_colors, parse_frame, sample_colors
+from sspnerf.prepare.parsing import face_skin_mask, parse_frame
 from sspnerf.prepare.preview import PreviewFrame, draw_preview, preview_side
 from sspnerf.prepare.tracking import invert_rigid, track_face
 from sspnerf.prepare.workspace import Scalar, Workspace
@@ -41,10 +42,11 @@ FRAMING_PICTURES = 20
 FRAMING_EVERY_S = 0.5
 # Networks see the crop at its own size, up to this; the clip's size may be smaller.
 WORK_SIDE = 512
-# The hair network runs on every so many frames; hair keeps its place on the head in between.
-HAIR_EVERY = 4
-# Frames from which the colors of skin and clothes are learned.
-COLOR_FRAMES = 60
+# The hair network looks so often; in between, hair keeps its place on the head.
+HAIR_EVERY_S = 0.3
+# Frames from which the skin's color is learned, and pixels of each.
+SKIN_FRAMES = 60
+SKIN_PIXELS = 2000
 
 
 def decode(work: Workspace) -> dict[str, Scalar]:
@@ -93,7 +95,7 @@ def observe(work: Workspace) -> dict[str, Scalar]:
             work.release(index)
             work.progress("observe", index + 1, count)
     _require_faces(work)
-    return {"hair_every": HAIR_EVERY, "work_side": WORK_SIDE}
+    return {"hair_every_s": HAIR_EVERY_S, "work_side": WORK_SIDE}
 
 
 class _MaskWriter:
@@ -105,7 +107,9 @@ class _MaskWriter:
     def __init__(self, work: Workspace) -> None:
         side, count = work.settings.size, work.frames
         self._mask = work.create("mask", (count, side, side))
-        self._hair = work.scratch("hair", (-(-count // HAIR_EVERY), HAIR_SIDE, HAIR_SIDE))
+        self._hair_every = _hair_every(work)
+        looks = -(-count // self._hair_every)
+        self._hair = work.scratch("hair", (looks, HAIR_KEPT_SIDE, HAIR_KEPT_SIDE))
         self._person_network = PersonNetwork(model_path("selfie_segmentation.tflite"))
         self._hair_network = HairNetwork(model_path("hair_segmentation.tflite"))
         self._silhouette = SilhouetteFilter(max(PERSON_SIDE, side))
@@ -133,9 +137,9 @@ class _MaskWriter:
     def _look(
         self, picture: NDArray[np.uint8], box: NDArray[np.float64], index: int
     ) -> NDArray[np.float32]:
-        if index % HAIR_EVERY == 0:
+        if index % self._hair_every == 0:
             probability = self._hair_network.probability(picture, box)
-            self._hair[index // HAIR_EVERY] = _to_bytes(probability)
+            self._hair[index // self._hair_every] = _to_bytes(probability)
         return self._person_network.probability(picture)
 
     def _collect(self, may_run: int) -> None:
@@ -147,6 +151,10 @@ class _MaskWriter:
         for mask in masks:
             self._mask[self._finished] = _to_bytes(fit(mask, self._mask.shape[1]))
             self._finished += 1
+
+
+def _hair_every(work: Workspace) -> int:
+    return max(1, round(HAIR_EVERY_S * work.frame_rate_hz))
 
 
 def _work_pictures(work: Workspace) -> Iterator[NDArray[np.uint8]]:
@@ -200,20 +208,18 @@ def tracking(work: Workspace) -> dict[str, Scalar]:
 def parsing(work: Workspace) -> dict[str, Scalar]:
     """Label every pixel of every frame."""
     side, landmarks = work.settings.size, work.done_track.landmarks
-    frames, mask, hair = work.array("frames"), work.array("mask"), work.array("hair")
-    samples = [
-        sample_colors(frames[index], landmarks[index], _to_share(mask[index]))
-        for index in spread_evenly(work.frames, COLOR_FRAMES)
-    ]
-    colors = fit_clip_colors(samples)
+    frames, mask = work.array("frames"), work.array("mask")
+    chosen = spread_evenly(work.frames, SKIN_FRAMES)
+    samples = [_skin_pixels(frames[index], landmarks[index]) for index in chosen]
+    skin = fit_skin_color(np.concatenate(samples))
     labels = work.create("labels", (work.frames, side, side))
     for index in range(work.frames):
         labels[index] = parse_frame(
             frames[index],
             landmarks[index],
             person=_to_share(mask[index]),
-            hair=_hair_in_frame(hair, work.hair_boxes[index], index, side),
-            colors=colors,
+            hair=_hair_in_frame(work, index),
+            skin=skin,
         )
         work.release(index)
         work.progress("parsing", index + 1, work.frames)
@@ -224,15 +230,19 @@ def _to_share(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
     return mask.astype(np.float32) / 255
 
 
-def _hair_in_frame(
-    hair: NDArray[np.uint8], box: NDArray[np.float64], index: int, side: int
-) -> NDArray[np.float32]:
+def _skin_pixels(picture: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:
+    pixels = picture[face_skin_mask(landmarks, (picture.shape[0], picture.shape[1]))]
+    return pixels[:: max(1, len(pixels) // SKIN_PIXELS)]
+
+
+def _hair_in_frame(work: Workspace, index: int) -> NDArray[np.float32]:
     """Hair between two looks at it: both of them, carried along with the head, weighted by time."""
-    before = index // HAIR_EVERY
+    hair, every = work.array("hair"), _hair_every(work)
+    before, since = divmod(index, every)
     after = min(before + 1, len(hair) - 1)
-    share = (index % HAIR_EVERY) / HAIR_EVERY
+    share = np.float32(since / every)
     window = (1 - share) * hair[before].astype(np.float32) + share * hair[after]
-    return window_to_frame(window / np.float32(255), box, side)
+    return window_to_frame(window / np.float32(255), work.hair_boxes[index], work.settings.size)
 
 
 def torso(work: Workspace) -> dict[str, Scalar]:

@@ -30,6 +30,8 @@ BLINK_EVERY_S, BLINK_S, BLINK_CLOSED_S = (2.0, 5.0), 0.28, 0.06
 # How long the pull towards the common pose of the reference frame lasts.
 AGREEMENT_S = 0.8
 GAZE_EVERY_S, GAZE_CM, SACCADE_S = (0.8, 2.5), (0.16, 0.07), 0.06
+# The lens is lower than the eyes.
+GAZE_AT_LENS_CM = (0.0, -0.12)
 # The eyeball's radius turns an angle into a shift of the iris.
 EYEBALL_CM = 1.2
 
@@ -143,7 +145,7 @@ def _blinks(times_s: NDArray[np.float64], generator: np.random.Generator) -> NDA
 
 def _gaze(times_s: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
     """Return small jumps of the eyes around the lens. Shape (frames, 2), cm."""
-    gaze = np.zeros((len(times_s), 2))
+    gaze = np.tile(GAZE_AT_LENS_CM, (len(times_s), 1))
     jump_s, goal = 0.0, np.zeros(2)
     while jump_s < times_s[-1]:
         change = np.clip((times_s - jump_s) / SACCADE_S, 0, 1)[:, None]

@@ -34,9 +34,9 @@ UPPER_SHARE = 0.28
 JAW_SHARE = 0.55
 # The neck: a cone with round ends between a point of the head and a point of the torso.
 NECK_TOP = (0.0, -4.0, -3.6)
-NECK_TOP_RADIUS = 4.9
+NECK_TOP_RADIUS = 4.6
 NECK_BASE = (0.0, -18.0, -5.2)
-NECK_BASE_RADIUS = 6.2
+NECK_BASE_RADIUS = 5.9
 
 
 def compiled(function: Function) -> Function:
@@ -177,7 +177,7 @@ def hair_distance(x: float, y: float, z: float) -> float:
 @compiled
 def ear_distance(x: float, y: float, z: float) -> float:
     """Bound the distance to the ears, tilted shells with a hollow."""
-    side = abs(x) - 7.35
+    side = abs(x) - 7.2
     tilted = z + 1.6 + 0.25 * (y - 0.6)
     shell = ellipsoid(side + 0.15 * tilted, y - 0.6, tilted, 0.95, 2.2, 1.25)
     hollow = ellipsoid(side - 0.75, y - 0.7, tilted - 0.95, 0.55, 1.35, 0.65)
@@ -188,14 +188,14 @@ def ear_distance(x: float, y: float, z: float) -> float:
 def head_distance(x: float, y: float, z: float, face: Vector) -> float:
     """Bound the distance to skin, ears and hair together."""
     skin = skin_distance(x, y, z, face)
-    skin = smooth_union(skin, ear_distance(x, y, z), 0.3)
+    skin = smooth_union(skin, ear_distance(x, y, z), 0.9)
     return min(skin, hair_distance(x, y, z))
 
 
 @compiled
 def collar_distance(x: float, y: float, z: float) -> float:
     """Bound the distance to the shirt's collar: a cone around the neck, cut open at the front."""
-    cone = round_cone(x, y, z, 0.0, -10.0, -4.3, 5.7, 0.0, -20.0, -5.0, 6.9)
+    cone = round_cone(x, y, z, 0.0, -10.0, -4.3, 5.4, 0.0, -20.0, -5.0, 6.7)
     rim = (y + 12.3 + 0.5 * (z + 4.0)) * 0.89
     return max(cone, rim)
 

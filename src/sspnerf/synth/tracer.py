@@ -50,9 +50,11 @@ from sspnerf.synth.surfaces import (
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-MARCH_STEPS = 96
+# Most rays need about ten; those that graze a crease need hundreds.
+MARCH_STEPS = 500
 # A march ends this near to the surface, cm; one more step by the remaining distance follows.
-HIT_CM = 1e-3
+HIT_CM = 3e-4
+LEAST_STEP_CM = 4e-3
 SLOPE_CM = 2e-3
 # Distances are bounds up to this factor (the jaw's warp, the displaced eyes and lips).
 CAUTION = 0.8
@@ -99,9 +101,10 @@ def march(
     t = near
     for _ in range(MARCH_STEPS):
         away = part_distance(part, o[0] + t * d[0], o[1] + t * d[1], o[2] + t * d[2], face, base)
-        t += CAUTION * away
         if away < HIT_CM:
-            return t
+            return t + CAUTION * away
+        # The least step lets a ray that grazes get past instead of creeping for ever.
+        t += max(CAUTION * away, LEAST_STEP_CM)
         if t > far:
             return -1.0
     return -1.0
@@ -343,7 +346,7 @@ def fill_background(plate: Bytes) -> None:
 def skin_height(x: float, y: float, face: Vector) -> float:
     """Return z of the face's skin at x, y, cm: where a ray from the front along -z meets it."""
     z = 12.0
-    for _ in range(4 * MARCH_STEPS):
+    for _ in range(MARCH_STEPS):
         away = skin_distance(x, y, z, face)
         z -= 0.5 * away
         if abs(away) < 1e-6:

@@ -1,0 +1,97 @@
+"""The shape of the project: sizes, public names, laziness, and documentation of every verb."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sspnerf
+from sspnerf import cli, config
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "src" / "sspnerf").rglob("*.py"))
+
+
+def test_no_file_is_longer_than_400_lines():
+    long = {str(p): n for p in SOURCES if (n := len(p.read_text().splitlines())) > 400}
+    assert not long
+
+
+def test_no_function_is_longer_than_40_lines_without_its_docstring():
+    long = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                documented = ast.get_docstring(node) is not None
+                first = node.body[1] if documented and len(node.body) > 1 else node.body[0]
+                lines = (node.end_lineno or 0) - first.lineno + 1
+                if lines > 40:
+                    long.append(f"{path.name}:{node.name} has {lines}")
+    assert not long
+
+
+def test_public_names_are_sorted_and_exist():
+    assert sspnerf.__all__ == sorted(sspnerf.__all__)
+    assert all(getattr(sspnerf, name) is not None for name in sspnerf.__all__)
+
+
+def test_an_unknown_public_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'speek'"):
+        _ = sspnerf.speek
+
+
+def test_help_does_not_import_torch():
+    program = (
+        "import sys\n"
+        "from sspnerf.cli import main\n"
+        "try:\n    main(['--help'])\n"
+        "except SystemExit as stop:\n    assert stop.code == 0\n"
+        "heavy = {'torch', 'numpy', 'av', 'numba'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "synth" in done.stdout
+
+
+@pytest.mark.parametrize("verb", sorted(set(cli.VERBS) - {"info"}))
+def test_every_verb_has_a_page_that_shows_its_command(verb):
+    page = ROOT / "docs" / f"{verb}.md"
+    assert page.is_file()
+    assert f"sspnerf {verb} " in page.read_text()
+
+
+@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+def test_every_verb_is_named_in_the_changelog(verb):
+    assert f"`sspnerf {verb}`" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_setting_has_a_docstring_of_one_line():
+    tree = ast.parse((ROOT / "src" / "sspnerf" / "config.py").read_text())
+    missing = []
+    for node in tree.body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for item, after in zip(node.body, [*node.body[1:], None], strict=True):
+            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+                documented = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                parts = item.target.id in {"field", "band", "optimiser", "loss"}
+                if not documented and not parts:
+                    missing.append(f"{node.name}.{item.target.id}")
+    assert not missing
+
+
+def test_nothing_is_pickled():
+    for path in SOURCES:
+        text = path.read_text()
+        assert "pickle" not in text.replace("Nothing is pickled", ""), path
+        assert "torch.load" not in text, path
+        assert "allow_pickle=True" not in text, path
+
+
+def test_presets_are_settings():
+    assert all(isinstance(preset, config.TrainConfig) for preset in config.PRESETS.values())

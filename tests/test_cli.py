@@ -1,0 +1,128 @@
+"""The command line: every wrong input is one clear line, a non-zero exit, and nothing half-written."""
+
+import json
+
+import pytest
+
+from sspnerf.cli import main
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return stop.value.code
+
+
+def lines(capsys):
+    return capsys.readouterr().err.strip().splitlines()
+
+
+@pytest.mark.refuses
+def test_a_clip_that_does_not_exist_is_named(tmp_path, capsys):
+    assert run("train", tmp_path / "no", tmp_path / "run") == 1
+    assert lines(capsys) == [
+        f"error: {tmp_path / 'no'} does not exist",
+        "hint: make one with: sspnerf prepare VIDEO CLIP, or: sspnerf synth CLIP",
+    ]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.refuses
+def test_an_existing_run_is_kept(tiny_clip, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("dear to me")
+    assert run("train", tiny_clip.path, tmp_path / "run") == 2
+    assert "exists already" in lines(capsys)[0]
+    assert (tmp_path / "run" / "mine.txt").read_text() == "dear to me"
+
+
+@pytest.mark.refuses
+def test_resume_takes_no_other_settings(tiny_clip, tmp_path, capsys):
+    assert run("train", tiny_clip.path, tmp_path / "run", "--resume", "--steps", "3") == 2
+    assert "--resume goes on with the run's own settings" in lines(capsys)[0]
+
+
+@pytest.mark.refuses
+def test_resume_without_a_checkpoint_says_so(tiny_clip, tmp_path, capsys):
+    assert run("train", tiny_clip.path, tmp_path / "run", "--resume") == 1
+    assert "no checkpoint to resume from" in lines(capsys)[0]
+
+
+@pytest.mark.refuses
+def test_an_unknown_flag_names_the_nearest(tmp_path, capsys):
+    assert run("train", tmp_path / "clip", tmp_path / "run", "--stepz", "3") == 2
+    shown = capsys.readouterr().err
+    assert "--stepz" in shown
+    assert "--steps" in shown
+
+
+@pytest.mark.refuses
+def test_an_unknown_setting_in_a_file_names_the_nearest(tmp_path, capsys):
+    settings = tmp_path / "mine.toml"
+    settings.write_text("[field]\nhiden = 64\n")
+    code = run("train", tmp_path / "clip", tmp_path / "run", "--config", settings)
+    assert code == 2
+    assert lines(capsys) == [
+        "error: unknown setting field.hiden",
+        "hint: did you mean field.hidden?",
+    ]
+
+
+@pytest.mark.refuses
+def test_a_value_out_of_range_is_refused_with_its_range(tmp_path, capsys):
+    assert run("train", tmp_path / "clip", tmp_path / "run", "--field.hidden", "3") == 2
+    assert "field.hidden is 3; expected" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.refuses
+def test_an_unknown_preset_is_refused(tmp_path, capsys):
+    assert run("train", tmp_path / "clip", tmp_path / "run", "--preset", "fastest") == 2
+    assert lines(capsys) == ["error: unknown preset fastest", "hint: known: fast"]
+
+
+@pytest.mark.refuses
+def test_a_folder_without_a_portrait_is_refused(tmp_path, capsys):
+    assert run("render", tmp_path, tmp_path / "speech.wav", tmp_path / "film.mp4") == 1
+    assert "holds no portrait" in lines(capsys)[0]
+
+
+@pytest.mark.refuses
+def test_an_existing_film_is_kept(tmp_path, capsys):
+    (tmp_path / "film.mp4").write_bytes(b"mine")
+    assert run("render", tmp_path, tmp_path / "speech.wav", tmp_path / "film.mp4") == 2
+    assert (tmp_path / "film.mp4").read_bytes() == b"mine"
+    assert "exists already" in lines(capsys)[0]
+
+
+@pytest.mark.refuses
+def test_speech_that_is_no_sound_leaves_no_film(trained_run, tmp_path, capsys):
+    speech = tmp_path / "speech.wav"
+    speech.write_text("not a sound")
+    assert run("render", trained_run, speech, tmp_path / "film.mp4") == 1
+    assert "speech.wav" in lines(capsys)[0]
+    assert list(tmp_path.iterdir()) == [speech]
+
+
+@pytest.mark.refuses
+@pytest.mark.parametrize("content", [None, b"not a video", b""])
+def test_prepare_refuses_what_is_no_video(content, tmp_path, capsys):
+    video = tmp_path / "video.mp4"
+    if content is not None:
+        video.write_bytes(content)
+    assert run("prepare", video, tmp_path / "clip") == 1
+    assert "video.mp4" in lines(capsys)[0]
+    assert not (tmp_path / "clip").exists()
+    assert not list(tmp_path.glob(".clip*"))
+
+
+def test_evaluate_prints_one_json_object(trained_run, capsys):
+    capsys.readouterr()
+    assert run("evaluate", trained_run, "--json") == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert set(scores) >= {"psnr", "ssim", "psnr_mouth", "mean_iou", "frames"}
+    assert scores["frames"] == 2
+
+
+def test_info_names_the_backend(capsys):
+    assert run("info") == 0
+    assert "backend: " in capsys.readouterr().out

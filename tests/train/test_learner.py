@@ -1,0 +1,87 @@
+"""One step of learning: gradients reach everything, the loss falls, the state survives."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sspnerf.config import PRESETS, FieldConfig
+from sspnerf.data.dataset import ClipDataset
+from sspnerf.train.learner import PortraitLearner, Speech
+from sspnerf.train.trainer import fit_to_clip
+
+SMALL = replace(
+    PRESETS["fast"],
+    rays_per_step=256,
+    frames_per_step=4,
+    field=FieldConfig(resolutions=(8, 16), features=2, hidden=16),
+)
+
+
+def learner_of(clip, config=SMALL):
+    speech = Speech(np.array(clip.feature("logmel")), 100.0, -20.0)
+    return PortraitLearner(fit_to_clip(config, clip), ClipDataset(clip), speech)
+
+
+def test_every_parameter_receives_a_gradient(tiny_clip):
+    learner = learner_of(tiny_clip)
+    # The deformation's last layer starts at zero, so its first layers hear nothing in the first step.
+    for _ in range(2):
+        learner.step(0.0)
+    for name, parameter in learner.driven.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().max() > 0, name
+    assert learner.correction.grad.abs().max() > 0
+
+
+def test_the_loss_falls_to_less_than_half(tiny_clip):
+    learner = learner_of(tiny_clip)
+    losses = [learner.step(i / 60).loss for i in range(60)]
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+
+
+def test_the_same_seed_learns_the_same(tiny_clip):
+    first, second = learner_of(tiny_clip), learner_of(tiny_clip)
+    for _ in range(3):
+        assert first.step(0.0) == pytest.approx(second.step(0.0), rel=1e-4)
+    other = learner_of(tiny_clip, replace(SMALL, seed=1))
+    assert other.step(0.0).loss != pytest.approx(first.step(0.0).loss, rel=1e-4)
+
+
+def test_a_restored_state_goes_on_as_if_nothing_had_happened(tiny_clip):
+    straight = learner_of(tiny_clip)
+    for _ in range(4):
+        straight.step(0.1)
+    tensors, plain = straight.state()
+    restored = learner_of(tiny_clip)
+    restored.load_state({name: t.clone() for name, t in tensors.items()}, plain)
+    for _ in range(3):
+        assert restored.step(0.2) == pytest.approx(straight.step(0.2), rel=1e-3)
+
+
+def test_the_pose_correction_is_baked_into_training_frames_only(tiny_clip):
+    learner = learner_of(tiny_clip)
+    with torch.no_grad():
+        learner.correction[:, 3] = 0.5
+    poses = learner.portrait(1.0).poses
+    shift = poses[:, :3, 3] - torch.from_numpy(np.array(tiny_clip.poses))[:, :3, 3]
+    training = len(learner.dataset.training)
+    torch.testing.assert_close(shift[:training, 0], torch.full((training,), 0.5))
+    assert shift[training:].abs().max() == 0
+
+
+def test_without_parsing_the_semantic_branch_learns_nothing(tiny_clip):
+    learner = learner_of(tiny_clip, replace(SMALL, parsing=False))
+    learner.step(0.0)
+    assert all(p.grad is None or p.grad.abs().max() == 0
+               for p in learner.driven.field.semantic_net.parameters())  # fmt: skip
+
+
+def test_the_band_narrows_during_the_first_half(tiny_clip):
+    learner = learner_of(tiny_clip)
+    narrowed = learner.config.band.narrow_to
+    assert learner.band_scale(0.0) == 1.0
+    assert learner.band_scale(0.25) == pytest.approx((1 + narrowed) / 2)
+    assert learner.band_scale(0.5) == learner.band_scale(1.0) == pytest.approx(narrowed)
