@@ -141,7 +141,7 @@ class TrainConfig:
     torso_deformation: bool = True
     """Let the torso move apart from the head."""
     uniform_share: float = 0.5
-    """With dynamic sampling, part of the rays that is drawn uniformly over the person all the same."""
+    """With dynamic sampling, part of the rays that is drawn uniformly over the person anyway."""
     rough_mesh: bool = True
     """Tell the field how far from the rest surface a point lies."""
     pose_correction: bool = True
@@ -224,8 +224,11 @@ def _fit(name: str, value: Any, kind: Any) -> Any:  # noqa: ANN401 - TOML is unt
             return value
         expected = " or ".join(map(repr, typing.get_args(kind)))
         raise UsageError(f"setting {name} is {value!r}; expected {expected}")
-    if typing.get_origin(kind) is tuple and isinstance(value, list):
-        return tuple(_fit(name, item, typing.get_args(kind)[0]) for item in value)
+    if typing.get_origin(kind) is tuple:
+        item_kind = typing.get_args(kind)[0]
+        if isinstance(value, list):
+            return tuple(_fit(name, item, item_kind) for item in value)
+        raise UsageError(f"setting {name} is {value!r}; expected a list of {item_kind.__name__}")
     allowed = {k for k in (kind, *typing.get_args(kind)) if isinstance(k, type)}
     if float in allowed and type(value) is int:
         return float(value)
@@ -242,7 +245,7 @@ def read_settings(path: Path, base: Settings) -> Settings:
         UsageError: If the file cannot be read, or says something that does not fit.
     """
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"cannot read settings from {path}: {error}") from error
     return from_toml(base, table)

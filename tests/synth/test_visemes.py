@@ -1,11 +1,18 @@
 """Mouth shapes: closures close, rounding spreads, every letter has a shape."""
 
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sspnerf.synth.visemes import LETTER_TO_VISEME, VISEMES, mouth_shapes, phoneme_visemes
+from sspnerf.synth.visemes import (
+    LETTER_TO_VISEME,
+    VISEME_LETTERS,
+    VISEMES,
+    mouth_shapes,
+    phoneme_visemes,
+)
 from sspnerf.synth.voice import PASSAGE, SILENCE, Phoneme, speak_text
 
 
@@ -94,3 +101,15 @@ def test_knows_every_letter_that_the_passage_is_spoken_with(voice):
     marks = {c for c in letters if unicodedata.category(c) in ("Lm", "Mn", "Pc", "Nd")}
     assert letters - marks - set(LETTER_TO_VISEME) == set()
     assert {phoneme_visemes(p.symbol)[0] for p in phonemes} >= set(VISEMES) - {"close_round"}
+
+
+def test_the_documented_table_is_the_one_in_use():
+    page = (Path(__file__).parents[2] / "docs" / "synth.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
+    documented = {row[0]: row[1:] for row in rows if len(row) == 6}
+    for name, shape in VISEMES.items():
+        letters, *numbers = documented[name]
+        assert tuple(map(float, numbers)) == shape
+        assert [x for x in letters.split(" and ")[0].split() if len(x) == 1] == list(
+            VISEME_LETTERS.get(name, "")
+        )

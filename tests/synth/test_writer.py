@@ -69,8 +69,8 @@ def test_blendshapes_open_the_jaw_with_the_mouth(clip):
 def test_the_film_has_every_frame_and_the_sound(clip):
     film = [frame for _, frame in read_frames(clip.path / "video.mp4")]
     assert len(film) == 45
-    # H.264 at this size keeps the picture within a few grey values on average.
-    assert np.abs(film[20].astype(float) - clip.frames[20]).mean() < 6
+    # H.264 moves this picture by 3.5 grey values on average; another frame is 7 away.
+    assert np.abs(film[20].astype(float) - clip.frames[20]).mean() < 5
     heard, said = read_waveform(clip.path / "video.mp4"), clip.speech()
     length = min(len(heard), len(said))
     assert abs(len(heard) - len(said)) < 1600

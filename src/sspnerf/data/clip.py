@@ -1,8 +1,8 @@
 """The clip on disk: read, write, validate (docs/clip-format.md).
 
-A clip is a folder. Arrays are .npy files opened as memory maps, so that a clip of any length costs no
-memory until a frame is touched. It is written under another name and renamed when it is complete, so
-that a folder which opens is a clip that is whole.
+A clip is a folder. Arrays are .npy files opened as memory maps, so that a clip of any length costs
+no memory until a frame is touched. It is written under another name and renamed when it is
+complete, so that a folder which opens is a clip that is whole.
 """
 
 import json
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -131,7 +132,8 @@ class Clip:
         """
         if not self.manifest.has_speech:
             raise ClipError(
-                f"{self.path} has no sound", "train it with --speech FILE, a recording of the same take"
+                f"{self.path} has no sound",
+                "train it with --speech FILE, a recording of the same take",
             )
         return read_waveform(self.path / "speech.wav", sample_rate_hz=SPEECH_SAMPLE_RATE_HZ)
 
@@ -169,18 +171,24 @@ class Clip:
 def open_clip(path: Path) -> Clip:
     """Open a prepared clip and check that it is whole.
 
-    Reads the manifest and the arrays' headers, not the arrays.
+    Reads the manifest, the mesh and the arrays' headers, not the arrays.
 
     Raises:
         ClipError: If the folder is no clip, is of another schema version or is damaged.
     """
     manifest = _read_manifest(path)
     clip = Clip(path, manifest)
+    axes = {axis: getattr(manifest, axis) for axis in ("frames", "height", "width")}
     for name, spec in ARRAYS.items():
-        _check_array(clip, name, spec)
+        _check_array(clip, name, spec, axes)
+    for name, feature in manifest.features.items():
+        spec = _ArraySpec(np.float32, ("feature_frames", feature.dim))
+        _check_array(clip, f"features/{name}", spec, axes)
     for name in ["mesh.npz", "background.png"] + ["speech.wav"] * manifest.has_speech:
         if not (path / name).is_file():
             raise ClipError(f"{path} is damaged: {name} is missing", "prepare it again")
+    _check_mesh(clip)
+    _check_background(clip)
     return clip
 
 
@@ -192,7 +200,7 @@ def _read_manifest(path: Path) -> ClipManifest:
             f"{path} {what}", "make one with: sspnerf prepare VIDEO CLIP, or: sspnerf synth CLIP"
         )
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
         version = content.get("schema_version")
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
         raise ClipError(f"{file} is damaged: {error}", "prepare the clip again") from error
@@ -211,15 +219,16 @@ def _read_manifest(path: Path) -> ClipManifest:
         ) from error
 
 
-def _check_array(clip: Clip, name: str, spec: _ArraySpec) -> None:
+def _check_array(clip: Clip, name: str, spec: _ArraySpec, axes: Mapping[str, int]) -> None:
+    if not (clip.path / f"{name}.npy").is_file():
+        raise ClipError(f"{clip.path} is damaged: {name}.npy is missing", "prepare it again")
     try:
-        array = getattr(clip, name)
-    except (OSError, ValueError) as error:
+        array = clip._map(name)
+    except (OSError, ValueError, EOFError) as error:
         raise ClipError(
             f"{clip.path} is damaged: {name}.npy: {error}", "prepare it again"
         ) from error
-    known = {axis: getattr(clip.manifest, axis, None) for axis in ("frames", "height", "width")}
-    expected = tuple(known.get(axis, None) if isinstance(axis, str) else axis for axis in spec.shape)
+    expected = tuple(axes.get(axis) if isinstance(axis, str) else axis for axis in spec.shape)
     fits = len(array.shape) == len(expected) and all(
         want in (None, have) for want, have in zip(expected, array.shape, strict=True)
     )
@@ -231,19 +240,57 @@ def _check_array(clip: Clip, name: str, spec: _ArraySpec) -> None:
         )
 
 
+def _check_mesh(clip: Clip) -> None:
+    try:
+        vertices, triangles = clip.mesh.vertices, clip.mesh.triangles
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
+        raise ClipError(f"{clip.path} is damaged: mesh.npz: {error}", "prepare it again") from error
+    is_whole = vertices.shape[1:] == (3,) and triangles.shape[1:] == (3,) and triangles.size > 0
+    if not is_whole or triangles.min() < 0 or triangles.max() >= len(vertices):
+        raise ClipError(
+            f"{clip.path} is damaged: mesh.npz holds vertices {vertices.shape} and triangles "
+            f"{triangles.shape}; expected (vertices, 3) and (triangles, 3) that name them",
+            "prepare it again",
+        )
+
+
+def _check_background(clip: Clip) -> None:
+    try:
+        # Opening reads the header only.
+        with Image.open(clip.path / "background.png") as image:
+            size = image.size
+    except OSError as error:
+        raise ClipError(
+            f"{clip.path} is damaged: background.png: {error}", "prepare it again"
+        ) from error
+    expected = (clip.manifest.width, clip.manifest.height)
+    if size != expected:
+        raise ClipError(
+            f"{clip.path} is damaged: background.png is {size[0]} x {size[1]} px; "
+            f"expected {expected[0]} x {expected[1]}",
+            "prepare it again",
+        )
+
+
 class ClipWriter:
     """Write a clip under a temporary name; `commit` gives it its name.
 
     Used as a context manager: left without `commit` (an error, Ctrl-C), it removes what it wrote.
 
     Raises:
-        UsageError: If the clip exists and may not be overwritten.
+        UsageError: If the clip exists and may not be overwritten, or something else has its name.
     """
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         """Claim the name `path`; nothing appears there before `commit`."""
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists already", "choose another name or pass --overwrite")
+        if path.is_file() or (
+            path.is_dir() and any(path.iterdir()) and not (path / MANIFEST_NAME).is_file()
+        ):
+            raise UsageError(
+                f"{path} is no clip and is not overwritten", "choose another name or remove it"
+            )
         self.path = path
         self.partial = path.with_name(f".{path.name}.partial")
         if self.partial.exists():
@@ -300,7 +347,8 @@ class ClipWriter:
         Raises:
             ClipError: If an array is missing or does not fit the manifest; nothing appears then.
         """
-        (self.partial / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
+        text = manifest.model_dump_json(indent=2) + "\n"
+        (self.partial / MANIFEST_NAME).write_text(text, encoding="utf-8")
         open_clip(self.partial)
         if self.path.exists():
             discarded = self.path.with_name(f".{self.path.name}.discarded")

@@ -51,7 +51,7 @@ class ClipManifest(_Strict):
     height: int = Field(gt=0)
     camera: Camera
     crop: tuple[int, int, int, int] | None = None
-    """Box of the source picture that the frames show: x0, y0, x1, y1 in source px, end exclusive."""
+    """Box of the source picture that the frames show: x0, y0, x1, y1 in px, end exclusive."""
     units: Literal["cm"] = "cm"
     landmark_scheme: LandmarkScheme
     reference_frame: int = Field(ge=0)

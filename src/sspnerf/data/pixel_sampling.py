@@ -1,8 +1,9 @@
 """Which pixels to learn from: semantic-aware dynamic ray sampling.
 
-The rays of a step are shared out among the semantic classes: first equally, then in proportion to each
-class's mean loss (photometric + semantic), measured while training. Inside a class pixels are drawn
-uniformly. Background further than a few pixels from the person is left out: the plate says all of it.
+The rays of a step are shared out among the semantic classes: first equally, then in proportion to
+each class's mean loss (photometric + semantic), measured while training. Inside a class pixels are
+drawn uniformly. Background further than a few pixels from the person is left out: the plate says
+all of it.
 """
 
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
 from sspnerf.ops import numba_kernels
 
-# A pixel counts as near the person within this many px of a mask value above the threshold (of 255).
+# A pixel counts as near the person within this many px of a mask value above the threshold.
 PERSON_THRESHOLD = 12
 PERSON_MARGIN_PX = 4
 # No class with pixels gets less than this share, so that its loss stays known.
@@ -65,7 +66,7 @@ def allocate_rays(
     count = np.floor(exact).astype(np.int64)
     largest = np.argsort(count - exact, kind="stable")[: rays - count.sum()]
     count[largest] += 1
-    return count
+    return np.asarray(count)
 
 
 class PixelSampler:
@@ -100,7 +101,14 @@ class PixelSampler:
 
         Returns:
             The pixels. Fewer than `rays` only if a frame shows no person at all.
+
+        Raises:
+            ValueError: If a label is no class.
         """
+        if labels.size and labels.max() >= SEMANTIC_CLASSES:
+            raise ValueError(
+                f"labels hold the value {labels.max()}; expected 0 to {SEMANTIC_CLASSES - 1}"
+            )
         frames = len(labels)
         grouped = _classes_near_person(labels, mask)
         order = np.empty(grouped.shape[1], dtype=np.int32)
@@ -146,16 +154,12 @@ class PixelSampler:
         self.losses[seen] = LOSS_MEMORY * self.losses[seen] + (1 - LOSS_MEMORY) * mean
 
 
-def _classes_near_person(
-    labels: NDArray[np.uint8], mask: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
+def _classes_near_person(labels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return labels with background far from the person turned into an extra, last class."""
     frames, height, width = mask.shape
     flat = np.ascontiguousarray(mask).reshape(frames, height * width)
     near = np.zeros_like(flat)
-    numba_kernels.dilate(
-        flat, width, PERSON_THRESHOLD, PERSON_MARGIN_PX, np.zeros_like(flat), near
-    )
+    numba_kernels.dilate(flat, width, PERSON_THRESHOLD, PERSON_MARGIN_PX, np.zeros_like(flat), near)
     classes = labels.reshape(frames, -1)
     ignored = (classes == SemanticClass.BACKGROUND) & (near == 0)
     return np.where(ignored, np.uint8(SEMANTIC_CLASSES), classes)

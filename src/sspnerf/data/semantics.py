@@ -1,6 +1,6 @@
 """The 11 semantic classes of a portrait, and their colors for display.
 
-Label maps hold `SemanticClass` values, (height, width) uint8. Colors exist only for people to look at.
+Label maps hold `SemanticClass` values, (height, width) uint8. Colors exist only for display.
 """
 
 from enum import IntEnum
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 class SemanticClass(IntEnum):
     """What a pixel shows. Left and right are merged, so are the upper and the lower lip.
 
-    Source: the class list of SSP-NeRF's released preprocessing (19 CelebAMask classes merged to 11);
-    the numbers are ours.
+    Source: the class list of SSP-NeRF's released preprocessing (19 CelebAMask classes merged to
+    11); the numbers are ours.
     """
 
     BACKGROUND = 0

@@ -1,5 +1,7 @@
 """What drives the field: speech and the upper face, as one condition vector per frame."""
 
+import itertools
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -55,7 +57,7 @@ def neighbour_windows(
     windows = speech_windows(
         features, rate_hz=rate_hz, frame_times_s=times, window=window_length(rate_hz)
     )
-    return torch.from_numpy(windows).unflatten(0, (len(frame_index), ATTENTION_FRAMES))
+    return torch.from_numpy(windows.reshape(len(frame_index), ATTENTION_FRAMES, *windows.shape[1:]))
 
 
 class SmallConvolution(nn.Conv1d):
@@ -65,7 +67,9 @@ class SmallConvolution(nn.Conv1d):
     attention's (8 features of at most 20 channels).
     """
 
-    def forward(self, x: Float[Tensor, "batch inputs length"]) -> Float[Tensor, "batch outputs length"]:
+    def forward(
+        self, x: Float[Tensor, "batch inputs length"]
+    ) -> Float[Tensor, "batch outputs length"]:
         """Convolve with one zero of padding at either end, stride 1."""
         neighbours = nn.functional.pad(x, (1, 1)).unfold(2, 3, 1).transpose(1, 2).flatten(2)
         product = neighbours @ self.weight.flatten(1).T
@@ -75,18 +79,20 @@ class SmallConvolution(nn.Conv1d):
 class SpeechEncoder(nn.Module):
     """Speech windows around one frame -> the speech part of its condition.
 
-    Each window passes four strided convolutions and two linear layers; a small attention network then
-    weighs the frame's neighbours, which steadies the lips.
+    Each window passes four strided convolutions and two linear layers; a small attention network
+    then weighs the frame's neighbours, which steadies the lips.
 
-    Source: AudioNet and AudioAttNet of Guo et al. 2021 (arXiv:2103.11078). Differs in: windows of any
-    length and width, 64 channels throughout, all channels feed the attention, and it starts out
+    Source: AudioNet and AudioAttNet of Guo et al. 2021 (arXiv:2103.11078). Differs in: windows of
+    any length and width, 64 channels throughout, all channels feed the attention, and it starts out
     centred on the frame instead of flat.
     """
 
     feature_mean: Tensor
     feature_scale: Tensor
 
-    def __init__(self, feature_dim: int, window: int, *, speech_dim: int, channels: int = 64) -> None:
+    def __init__(
+        self, feature_dim: int, window: int, *, speech_dim: int, channels: int = 64
+    ) -> None:
         """Build the networks for windows of shape (window, feature_dim)."""
         super().__init__()
         layers: list[nn.Module] = []
@@ -98,7 +104,7 @@ class SpeechEncoder(nn.Module):
         self.window_net = nn.Sequential(*layers, nn.Linear(channels, speech_dim))
         widths = (speech_dim, 16, 8, 4, 2, 1)
         attention: list[nn.Module] = []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in itertools.pairwise(widths):
             attention += [SmallConvolution(before, after, 3), nn.LeakyReLU(LEAK)]
         self.attention_net = nn.Sequential(*attention, nn.Flatten())
         self.attention_out = nn.Linear(ATTENTION_FRAMES, ATTENTION_FRAMES)
@@ -119,7 +125,8 @@ class SpeechEncoder(nn.Module):
         """Encode the windows of each frame and of its neighbours.
 
         Args:
-            windows: Speech windows of frames i - 4 .. i + 3. Shape (frames, 8, window, feature_dim).
+            windows: Speech windows of frames i - 4 .. i + 3.
+                Shape (frames, 8, window, feature_dim).
 
         Returns:
             The speech part of the condition. Shape (frames, speech_dim).

@@ -28,9 +28,7 @@ class Drive(NamedTuple):
 class DrivenField(nn.Module):
     """All learned parts of a portrait."""
 
-    def __init__(
-        self, config: TrainConfig, *, feature_dim: int, window: int, classes: int
-    ) -> None:
+    def __init__(self, config: TrainConfig, *, feature_dim: int, window: int, classes: int) -> None:
         """Build the parts that the settings ask for.
 
         Args:

@@ -45,9 +45,9 @@ class PortraitField(nn.Module):
     The rest surface (the rough mesh, continued) tells each point how far in front of or behind the
     face it lies: the cheap form of the paper's latent code f.
 
-    Source: F(x, d, a, f) of Liu et al. 2022 (arXiv:2201.07786). Differs in: plane grids instead of an
-        8x256 perceptron; no view direction, as a talking head turns little; a learned gate per point
-        on the condition (as in Li et al. 2023, arXiv:2307.09323).
+    Source: F(x, d, a, f) of Liu et al. 2022 (arXiv:2201.07786). Differs in: plane grids instead of
+        an 8x256 perceptron; no view direction, as a talking head turns little; a learned gate per
+        point on the condition (as in Li et al. 2023, arXiv:2307.09323).
     """
 
     surface: Tensor
@@ -93,7 +93,8 @@ class PortraitField(nn.Module):
         Args:
             position: Canonical positions, cm. Shape (points, 3).
             condition: What drives each point. Shape (points, condition_dim).
-            torso_weight: How far a point belongs to the torso, which does not listen. Shape (points,).
+            torso_weight: How far a point belongs to the torso, which does not listen.
+                Shape (points,).
 
         Returns:
             Density, color and semantic logits.

@@ -41,9 +41,9 @@ def pose_difference(
 class TorsoDeformation(nn.Module):
     """Blend the two bones' positions of a sample point into its canonical position.
 
-    Source: the torso deformation module of Liu et al. 2022 (arXiv:2201.07786): MLP(x, t, p_h(t), p_c) ->
-    offset. Differs in: rigid bones carry most of the motion, the residual sees x and the pose
-    difference; sizes are ours (the paper's are not known).
+    Source: the torso deformation module of Liu et al. 2022 (arXiv:2201.07786):
+    MLP(x, t, p_h(t), p_c) -> offset. Differs in: rigid bones carry most of the motion, the residual
+    sees x and the pose difference; sizes are ours (the paper's are not known).
     """
 
     neck_height: Tensor
@@ -85,4 +85,5 @@ class TorsoDeformation(nn.Module):
         bias = (self.neck_height - torso_position[:, 1]) / NECK_SOFTNESS_CM
         weight = torch.sigmoid(out[:, 0] + bias)
         residual = weight[:, None] * out[:, 1:]
-        return torch.lerp(head_position, torso_position, weight[:, None]) + residual, weight, residual
+        blended = torch.lerp(head_position, torso_position, weight[:, None])
+        return blended + residual, weight, residual

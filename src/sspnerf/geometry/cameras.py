@@ -1,9 +1,9 @@
 """Cameras: intrinsics, and rays through pixels.
 
-Frames (docs/conventions.md): camera axes are OpenCV's (+x right, +y down, +z forward). World is head
-space, right-handed, in cm: the head rests (+x to the picture's right, +y up, +z out of the face) and the
-camera moves. `camera_to_world` is (4, 4) with the columns right, down, forward, origin. Pixel
-coordinates are continuous; the centre of the first pixel is (0.5, 0.5).
+Frames (docs/conventions.md): camera axes are OpenCV's (+x right, +y down, +z forward). World is
+head space, right-handed, in cm: the head rests (+x to the picture's right, +y up, +z out of the
+face) and the camera moves. `camera_to_world` is (4, 4) with the columns right, down, forward,
+origin. Pixel coordinates are continuous; the centre of the first pixel is (0.5, 0.5).
 """
 
 import math

@@ -1,10 +1,10 @@
 """The person's face at rest, and the surface that continues it over hair and torso.
 
-The mesh covers the face only. Beyond its rim the surface recedes steadily, which is roughly what hair,
-neck and shoulders do; it places the samples of a ray (see `intersect_surface`), and learning finds the
-true shape within a band around it.
+The mesh covers the face only. Beyond its rim the surface recedes steadily, which is roughly what
+hair, neck and shoulders do; it places the samples of a ray (see `intersect_surface`), and learning
+finds the true shape within a band around it.
 
-The surface is a height field over world's x and y: z, cm, out of the face, on a square grid of nodes.
+The surface is a height field over world's x and y: z, cm, out of the face, on a square grid.
 """
 
 from dataclasses import dataclass
@@ -93,9 +93,9 @@ def intersect_surface(
 ) -> Float[Tensor, "*rays"]:
     """Find where rays meet the surface.
 
-    A few steps of a damped fixed point: go to the plane at the height found so far, look the height up
-    there, repeat. Exact where the surface is flat; elsewhere within a small part of the band that
-    samples are placed in, which is all it is for. Not meant to be differentiated.
+    A few steps of a damped fixed point: go to the plane at the height found so far, look the height
+    up there, repeat. Exact where the surface is flat; elsewhere within a small part of the band
+    that samples are placed in, which is all it is for. Not meant to be differentiated.
 
     Args:
         surface: Heights z at (y, x), cm. Shape (nodes, nodes).

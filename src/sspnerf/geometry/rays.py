@@ -1,8 +1,8 @@
 """Rays, as the head and as the torso see them.
 
-Head and torso are two rigid bones. A point of the picture at distance t lies at origin + t * direction
-in head space if it belongs to the head, and at torso_origin + t * torso_direction if it belongs to the
-torso; t is the same, as both are rigid.
+Head and torso are two rigid bones. A point of the picture at distance t lies at
+origin + t * direction in head space if it belongs to the head, and at
+torso_origin + t * torso_direction if it belongs to the torso; t is the same, as both are rigid.
 """
 
 from dataclasses import dataclass

@@ -26,14 +26,16 @@ def rotation_from_vector(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*b
     """
     x, y, z = vector.unbind(dim=-1)
     zero = torch.zeros_like(x)
-    cross = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), dim=-1).unflatten(-1, (3, 3))
+    cross = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), dim=-1)
+    cross = cross.reshape(*vector.shape, 3)
     # torch.sinc(u) = sin(pi u) / (pi u) has a value and a derivative at zero; sqrt does not.
     square = (vector * vector).sum(dim=-1)
     angle = torch.sqrt(square.clamp(min=1e-16))
     first = torch.sinc(angle / torch.pi)[..., None, None]
     half = torch.sinc(angle / (2 * torch.pi))[..., None, None]
     identity = torch.eye(3, dtype=vector.dtype, device=vector.device)
-    return identity + first * cross + 0.5 * half * half * (cross @ cross)
+    rotation: Tensor = identity + first * cross + 0.5 * half * half * (cross @ cross)
+    return rotation
 
 
 def vector_from_rotation(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:

@@ -38,7 +38,7 @@ def _numba_failure() -> str | None:
 def choose(device: torch.device) -> Backend:
     """Choose the implementation for tensors on a device.
 
-    The environment variable SSPNERF_BACKEND (`auto`, `reference`, `numba`) overrides, for debugging.
+    The environment variable SSPNERF_BACKEND (auto, reference, numba) overrides, for debugging.
 
     Raises:
         BackendError: If the variable names a backend that is unknown or cannot run there.

@@ -8,8 +8,8 @@ Shared convention, used by every function below:
     transmittance  chance that light reaches the front edge of a sample (T), in [0, 1]
     weights        transmittance * opacity; along one ray they sum to 1 - T(far)
 
-`N` samples have `N + 1` edges. Samples are the last axis; any axes may stand before. Always float32 or
-wider: sums of many small weights do not survive bfloat16.
+`N` samples have `N + 1` edges. Samples are the last axis; any axes may stand before. Always float32
+or wider: sums of many small weights do not survive bfloat16.
 """
 
 from typing import Any, NamedTuple
@@ -49,7 +49,7 @@ def ray_weights(
         Weights in [0, 1], shape (*rays, samples), summing to at most 1 along each ray.
 
     Raises:
-        ValueError: If the edges are not one more than the samples.
+        ValueError: If the edges are not one more than the samples, or not of as many rays.
 
     Example:
         >>> ray_weights(torch.tensor([0.0, 2.0]), torch.tensor([1.0, 2.0, 3.0]))
@@ -99,15 +99,19 @@ def composite(
         )
     t_delta = t_edges.detach().diff(dim=-1)
     if backend.choose(density.device).name == "numba" and density.dtype == torch.float32:
-        rays = density.shape[:-1]
-        flat = _NumbaComposite.apply(
-            density.reshape(-1, density.shape[-1]),
-            t_delta.reshape(-1, density.shape[-1]),
-            values.reshape(-1, *values.shape[-2:]),
+        rays, (samples, channels) = density.shape[:-1], values.shape[-2:]
+        # Counted, not -1: that is ambiguous where there are no rays.
+        count = rays.numel()
+        flat = _NumbaComposite.apply(  # type: ignore[no-untyped-call]
+            density.reshape(count, samples),
+            t_delta.reshape(count, samples),
+            values.reshape(count, samples, channels),
         )
         summed, transmittance, weights = flat
         return Composite(
-            summed.reshape(*rays, -1), transmittance.reshape(rays), weights.reshape(density.shape)
+            summed.reshape(*rays, channels),
+            transmittance.reshape(rays),
+            weights.reshape(density.shape),
         )
     return reference_composite(density, t_edges.detach(), values)
 
@@ -128,6 +132,11 @@ def _check_edges(density: Tensor, t_edges: Tensor) -> None:
         raise ValueError(
             f"t_edges has {t_edges.shape[-1]} edges for {density.shape[-1]} samples; "
             f"expected {density.shape[-1] + 1}"
+        )
+    if t_edges.shape[:-1] != density.shape[:-1]:
+        raise ValueError(
+            f"t_edges has shape {tuple(t_edges.shape)} for a density of {tuple(density.shape)}; "
+            "expected the same axes before the last"
         )
 
 
@@ -151,7 +160,7 @@ class _NumbaComposite(torch.autograd.Function):
             density.numpy(), t_delta.numpy(), values.numpy(),
             summed.numpy(), transmittance.numpy(), weights.numpy(),
         )  # fmt: skip
-        ctx.save_for_backward(density, t_delta, values, weights, transmittance)
+        ctx.save_for_backward(t_delta, values, weights, transmittance)
         ctx.mark_non_differentiable(weights)
         return summed, transmittance, weights
 
@@ -159,11 +168,11 @@ class _NumbaComposite(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:  # noqa: ANN401 - autograd's signature
         from sspnerf.ops import numba_kernels
 
-        density, t_delta, values, weights, transmittance = ctx.saved_tensors
-        grad_density, grad_values = torch.empty_like(density), torch.empty_like(values)
+        t_delta, values, weights, transmittance = ctx.saved_tensors
+        grad_density, grad_values = torch.empty_like(weights), torch.empty_like(values)
         numba_kernels.composite_backward(
-            density.numpy(), t_delta.numpy(), values.numpy(), weights.numpy(),
-            transmittance.numpy(), grads[0].contiguous().numpy(), grads[1].contiguous().numpy(),
+            t_delta.numpy(), values.numpy(), weights.numpy(), transmittance.numpy(),
+            grads[0].contiguous().numpy(), grads[1].contiguous().numpy(),
             grad_density.numpy(), grad_values.numpy(),
         )  # fmt: skip
         return grad_density, None, grad_values

@@ -69,7 +69,7 @@ def plane_grid_table_backward(
     """Add to grad_table; one thread owns one plane of one level, so no atomics are needed."""
     planes = resolutions.shape[0] * 3
     for task in prange(planes):
-        # Neighbouring tasks go to one thread: deal the levels out so that each gets large and small.
+        # Neighbouring tasks go to one thread: deal the levels out, so that each gets some of all.
         level, plane = task % resolutions.shape[0], task // resolutions.shape[0]
         size = resolutions[level]
         first = (level * 3 + plane) * features
@@ -214,9 +214,7 @@ def _spread(
 
 @njit(parallel=True, cache=True)
 @no_type_check
-def dilate(
-    masks: Bytes, width: int, threshold: int, radius: int, rows: Bytes, out: Bytes
-) -> None:
+def dilate(masks: Bytes, width: int, threshold: int, radius: int, rows: Bytes, out: Bytes) -> None:
     """Fill out[frame, pixel] with 1 within a square of `radius` px around mask values > threshold.
 
     masks, rows, out: (frames, pixels) uint8; rows is scratch. Both scratch and out must be zero.

@@ -50,16 +50,23 @@ def lookup_planes(
         Features of all levels and planes, level first. Shape (points, levels * 3 * features).
 
     Raises:
-        ValueError: If the table's size does not fit.
+        ValueError: If the positions are not points, a level has no cell, or the table's size does
+            not fit.
 
-    Source: tri-plane grids as in Chan et al. 2022 (arXiv:2112.07945), with the levels of Müller et al.
-        2022 (arXiv:2201.05989), concatenated.
+    Source: tri-plane grids as in Chan et al. 2022 (arXiv:2112.07945), with the levels of Müller et
+        al. 2022 (arXiv:2201.05989), concatenated.
     """
+    if positions.ndim != 2 or positions.shape[1] != 3:
+        raise ValueError(f"positions have shape {tuple(positions.shape)}; expected (points, 3)")
+    if min(resolutions, default=0) < 2:
+        raise ValueError(f"resolutions are {tuple(resolutions)}; expected 2 or more nodes each")
     expected = table_size(resolutions, features)
     if table.shape != (expected,):
         raise ValueError(f"table has {table.numel()} entries; expected {expected}")
     if backend.choose(table.device).name == "numba" and table.dtype == torch.float32:
-        found: Tensor = _NumbaLookup.apply(table, positions, tuple(resolutions), features)
+        found: Tensor = _NumbaLookup.apply(  # type: ignore[no-untyped-call]
+            table, positions, tuple(resolutions), features
+        )
         return found
     return reference_lookup_planes(table, positions, resolutions=resolutions, features=features)
 
@@ -118,16 +125,18 @@ class _NumbaLookup(torch.autograd.Function):
         from sspnerf.ops import numba_kernels
 
         table, positions = ctx.saved_tensors
+        sizes, offsets, features = ctx.layout
         grad = grads[0].float().contiguous().numpy()
         grad_table = grad_positions = None
         if ctx.needs_input_grad[0]:
             grad_table = torch.zeros_like(table)
             numba_kernels.plane_grid_table_backward(
-                positions.numpy(), grad, *ctx.layout, grad_table.numpy()
+                positions.numpy(), grad, sizes, offsets, features, grad_table.numpy()
             )
         if ctx.needs_input_grad[1]:
             grad_positions = torch.empty_like(positions)
             numba_kernels.plane_grid_position_backward(
-                positions.numpy(), grad, table.detach().numpy(), *ctx.layout, grad_positions.numpy()
-            )
+                positions.numpy(), grad, table.detach().numpy(), sizes, offsets, features,
+                grad_positions.numpy(),
+            )  # fmt: skip
         return grad_table, grad_positions, None, None

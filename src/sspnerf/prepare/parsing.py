@@ -24,7 +24,7 @@ OPEN_MOUTH = 0.012
 # Skin: distance from the mean color of the face, in standard deviations.
 SKIN_DISTANCE = 3.5
 # The same by chromaticity, for a neck in the chin's shadow.
-SHADED_DISTANCE = 3.5
+SHADED_DISTANCE = 5.5
 # Heights b between which ears lie, and how far from the middle they reach, a.
 EAR_TOP, EAR_BOTTOM, EAR_REACH = 0.24, -0.26, 0.72
 # What else of a person is above the ears' lower end is hair, no further from the middle than this a.
@@ -156,16 +156,24 @@ def _neck(places: FramePlaces, bare: NDArray[np.bool_]) -> NDArray[np.bool_]:
     a, b = places.a / NECK_REACH, places.b
     below = np.minimum(b - NECK_MIDDLE, 0) / (NECK_MIDDLE - NECK_BOTTOM)
     reach = (b < EAR_BOTTOM) & (a**2 + below**2 < 1)
-    neck = (reach & bare).astype(np.uint8)
-    size = max(3, round(0.03 * neck.shape[0]) | 1)
+    size = max(3, round(0.02 * reach.shape[0]) | 1)
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    neck = cv2.morphologyEx(neck, cv2.MORPH_CLOSE, disk)
-    # What the neck and the face enclose (the shadow of the chin) is neck, what reaches out is not.
-    rest = (reach & (neck == 0)).astype(np.uint8)
-    count, pieces, stats, _ = cv2.connectedComponentsWithStats(rest, connectivity=4)
-    outside = np.unique(pieces[_rim(reach) & (rest > 0)])
-    enclosed = np.setdiff1d(np.arange(1, count), outside)
-    return np.asarray(((neck > 0) | np.isin(pieces, enclosed)) & reach)
+    neck = cv2.morphologyEx((reach & bare).astype(np.uint8), cv2.MORPH_CLOSE, disk)
+    # Clothes are no thin lines: those are the neck's blurred outline.
+    clothes = cv2.morphologyEx((reach & (neck == 0)).astype(np.uint8), cv2.MORPH_OPEN, disk)
+    # What neck and face enclose (the chin's shadow) is neck, what reaches out of it is not.
+    count, pieces, _, _ = cv2.connectedComponentsWithStats(clothes, connectivity=4)
+    outside = np.unique(pieces[_rim(reach) & (clothes > 0)])
+    enclosed = np.isin(pieces, np.setdiff1d(np.arange(1, count), outside))
+    return _largest((reach & (clothes == 0)) | (reach & enclosed))
+
+
+def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Keep the largest connected piece of a mask."""
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    if count <= 1:
+        return mask
+    return np.asarray(pieces == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
 
 
 def _rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

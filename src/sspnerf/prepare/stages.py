@@ -262,7 +262,7 @@ def torso(work: Workspace) -> dict[str, Scalar]:
     )
     pose = track.poses[work.reference_frame]
     if motion is None:
-        work.warn("the picture shows too little of the torso; its pose follows the head's by half")
+        work.warn("the torso cannot be aligned from frame to frame; its pose follows the head's by half")
         work.torso_poses = torso_motion.unseen_torso_poses(track.poses, work.reference_frame)
     else:
         work.torso_poses = torso_motion.torso_poses(

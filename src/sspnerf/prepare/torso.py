@@ -29,6 +29,8 @@ ALIGN_EPSILON = 1e-5
 LEAST_CORRELATION = 0.85
 # A torso that covers less of the picture cannot be aligned.
 LEAST_AREA = 0.01
+# Frames that must align, as a share; else what was found is not the torso's motion.
+LEAST_ALIGNED = 0.5
 # Gentle and symmetric in time: removes the alignment's jitter, does not lag.
 SMOOTHING_KERNEL = np.array([1.0, 2.0, 1.0]) / 4
 # Share of the head's motion that a torso follows which cannot be seen.
@@ -68,7 +70,8 @@ def align_torso(
         on_frame: Called after each frame.
 
     Returns:
-        The motion, smoothed, gaps interpolated; None if the region is too small to align.
+        The motion, smoothed, gaps interpolated; None if the region is too small, or if most frames
+        do not align.
     """
     side = frames.shape[1]
     work = min(side, ALIGN_SIDE)
@@ -96,6 +99,8 @@ def align_torso(
     scale = side / work
     believed = correlation >= LEAST_CORRELATION
     believed[reference] = True
+    if believed.mean() < LEAST_ALIGNED:
+        return None
     return _steady(
         TorsoMotion(
             angle=interpolate_lost(np.arctan2(warps[:, 1, 0], warps[:, 0, 0]), believed),

@@ -1,8 +1,8 @@
 """Where the person can be: rays that miss it are background and cost nothing.
 
-The extent map is a boolean grid over canonical x and y (the head's and torso's own space, as the rest
-surface), collected from the person masks of the training frames. It turns with the poses, so it holds
-for poses that were never filmed.
+The extent map is a boolean grid over canonical x and y (the head's and torso's own space, as the
+rest surface), collected from the person masks of the training frames. It turns with the poses, so
+it holds for poses that were never filmed.
 """
 
 import torch
@@ -21,8 +21,8 @@ EXTENT_MARGIN_NODES = 2
 def canonical_nodes(driven: DrivenField, rays: RayBundle) -> Float[Tensor, "rays 2"]:
     """Find the cell (column, row) of the extent map that each ray passes through.
 
-    Where the person bends is taken from the deformation's start, not from what it learned: the map is
-    made and read with the same rule, which is all that matters.
+    Where the person bends is taken from the deformation's start, not from what it learned: the map
+    is made and read with the same rule, which is all that matters.
     """
     distance = surface_distance(driven, rays)[:, None]
     point = (rays.origin + distance * rays.direction)[:, :2]

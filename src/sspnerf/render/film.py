@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from sspnerf.errors import MediaError, UsageError
 from sspnerf.media.audio import read_waveform
 from sspnerf.media.speech import (
-
-
     SPEECH_SAMPLE_RATE_HZ,
     log_mel,
     match_level,
@@ -58,9 +56,7 @@ class Film:
                 windows, clip_frame=there_and_back(index, self.portrait.frames)
             )
 
-    def save(
-        self, path: Path | str, *, progress: Callable[[int, int], None] | None = None
-    ) -> Path:
+    def save(self, path: Path | str, *, progress: Callable[[int, int], None] | None = None) -> Path:
         """Render everything and write an mp4 (H.264, AAC) with the sound in step.
 
         Args:
@@ -120,8 +116,6 @@ def speech_features(name: str, waveform: NDArray[np.float32]) -> NDArray[np.floa
             "train it with --speech-feature logmel",
         )
     return log_mel(waveform)
-
-
 
 
 def there_and_back(index: int, frames: int) -> int:

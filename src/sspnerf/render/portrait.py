@@ -24,7 +24,7 @@ from sspnerf.fields.conditioning import neighbour_windows, window_length
 from sspnerf.fields.driven_field import DrivenField
 from sspnerf.geometry.cameras import Intrinsics, pixel_centers
 from sspnerf.geometry.rays import cast_rays
-from sspnerf.render.extent import on_person
+from sspnerf.render.extent import EXTENT_NODES, on_person
 from sspnerf.render.volume import RenderedRays, render_rays
 
 PORTRAIT_SCHEMA_VERSION = 1
@@ -197,7 +197,7 @@ class Portrait:
         save_file(tensors, partial)
         partial.replace(run / PORTRAIT_WEIGHTS)
         partial = run / f".{PORTRAIT_JSON}.partial"
-        partial.write_text(self.info.model_dump_json(indent=2) + "\n")
+        partial.write_text(self.info.model_dump_json(indent=2) + "\n", encoding="utf-8")
         partial.replace(run / PORTRAIT_JSON)
 
 
@@ -222,9 +222,10 @@ def load_portrait(run: Path | str) -> Portrait:
             if name.startswith(_NETWORK_PREFIX)
         }
         driven.load_state_dict(state)
+        _check_arrays(info, tensors)
         return Portrait(info, driven, tensors)
-    except (OSError, SafetensorError, RuntimeError, KeyError, UsageError) as error:
-        reason = str(error).splitlines()[0]
+    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError, UsageError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise PortraitError(
             f"{run / PORTRAIT_WEIGHTS} cannot be loaded: {reason}", "train the portrait again"
         ) from error
@@ -240,6 +241,19 @@ def build_driven(config: TrainConfig, *, feature_dim: int, rate_hz: float) -> Dr
     )
 
 
+def _check_arrays(info: PortraitInfo, arrays: dict[str, Tensor]) -> None:
+    frames = len(arrays["poses"])
+    expected = {
+        "background": (info.height, info.width, 3),
+        "poses": (frames, 4, 4),
+        "torso_poses": (frames, 4, 4),
+        "blendshapes": (frames, 52),
+        "extent_map": (EXTENT_NODES, EXTENT_NODES),
+    }
+    for name, shape in expected.items():
+        if arrays[name].shape != shape:
+            found = tuple(arrays[name].shape)
+            raise ValueError(f"{name} has shape {found}; expected {shape}")
 
 
 def _read_info(run: Path) -> PortraitInfo:
@@ -250,7 +264,7 @@ def _read_info(run: Path) -> PortraitInfo:
             "train one with: sspnerf train CLIP RUN",
         )
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
         version = content.get("schema_version")
         if version != PORTRAIT_SCHEMA_VERSION:
             raise PortraitError(
@@ -259,6 +273,9 @@ def _read_info(run: Path) -> PortraitInfo:
                 "train it again with this version",
             )
         return PortraitInfo.model_validate(content)
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise PortraitError(f"{file} is damaged: {reason}", "train the portrait again") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise PortraitError(f"{file} is damaged: {error}", "train the portrait again") from error

@@ -93,7 +93,8 @@ def render_rays(
         drive.condition[slot],
         drive.difference[slot],
     )
-    values = torch.cat((output.color, output.logits), dim=-1).unflatten(0, shape)
+    values = torch.cat((output.color, output.logits), dim=-1)
+    values = values.reshape(*shape, values.shape[-1])
     seen = composite(output.density.view(shape), t_edges, values)
     behind = seen.transmittance[:, None]
     certain = torch.zeros(SEMANTIC_CLASSES, device=behind.device)

@@ -80,7 +80,9 @@ def collect(library: ctypes.CDLL, text: bytes) -> tuple[bytearray, list[tuple[st
     samples = bytearray()
     phonemes: list[tuple[str, int]] = []
 
-    def receive(wave: "ctypes._Pointer[ctypes.c_short]", count: int, events: "ctypes._Pointer[Event]") -> int:  # fmt: skip  # noqa: E501
+    def receive(
+        wave: "ctypes._Pointer[ctypes.c_short]", count: int, events: "ctypes._Pointer[Event]"
+    ) -> int:
         if count > 0:
             samples.extend(ctypes.string_at(wave, 2 * count))
         i = 0

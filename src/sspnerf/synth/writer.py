@@ -84,12 +84,7 @@ def write_synthetic_clip(
         writer.write_mesh(mesh)
         _write_pictures(writer, camera, performance, settings.frame_rate_hz, speech, progress)
         writer.write_array("landmarks", project_mesh(camera, performance.poses, mesh))
-        writer.write_array("poses", performance.poses)
-        writer.write_array("torso_poses", performance.torso_poses)
-        writer.write_array("blendshapes", blendshapes(performance))
-        writer.write_array("valid", np.ones(performance.frames, bool))
-        writer.write_truth("eye_openness", performance.eye_openness.astype(np.float32))
-        writer.write_truth("mouth", performance.mouth.astype(np.float32))
+        _write_performance(writer, performance)
         writer.write_truth("phonemes", phoneme_table(speech.phonemes))
         write_waveform(
             writer.partial / "speech.wav", speech.waveform, sample_rate_hz=SPEECH_SAMPLE_RATE_HZ
@@ -132,6 +127,16 @@ def _write_pictures(
         finally:
             # After an error or Ctrl-C, do not render the rest of the take first.
             pool.shutdown(cancel_futures=True)
+
+
+def _write_performance(writer: ClipWriter, performance: Performance) -> None:
+    """Write what has one row per frame and is known before rendering."""
+    writer.write_array("poses", performance.poses)
+    writer.write_array("torso_poses", performance.torso_poses)
+    writer.write_array("blendshapes", blendshapes(performance))
+    writer.write_array("valid", np.ones(performance.frames, bool))
+    writer.write_truth("eye_openness", performance.eye_openness.astype(np.float32))
+    writer.write_truth("mouth", performance.mouth.astype(np.float32))
 
 
 def _create_truth(
