@@ -90,7 +90,8 @@ def march_to_surface(
 def share_rays(losses: Sequence[float], available: Sequence[int], rays: int) -> list[float]:
     """Exact shares in proportion to the losses of classes that have pixels, without a floor."""
     total = sum(loss for loss, n in zip(losses, available, strict=True) if n > 0)
-    return [rays * loss / total if n > 0 else 0.0 for loss, n in zip(losses, available, strict=True)]
+    pairs = zip(losses, available, strict=True)
+    return [rays * loss / total if n > 0 else 0.0 for loss, n in pairs]
 
 
 def convolve(

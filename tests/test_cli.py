@@ -1,4 +1,4 @@
-"""The command line: every wrong input is one clear line, a non-zero exit, and nothing half-written."""
+"""The command line: a wrong input is one clear line, a non-zero exit, and nothing half-written."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The product works: synthetic video -> clip -> portrait -> figures -> film, and the portrait listens."""
+"""The product works, from a synthetic or a real video to a film; and the portrait listens."""
 
 import json
 from dataclasses import replace

@@ -39,7 +39,8 @@ def loudness(time_s):
 
 
 def waveform():
-    time_s = np.arange(round(FRAMES / FRAME_RATE_HZ * SPEECH_SAMPLE_RATE_HZ)) / SPEECH_SAMPLE_RATE_HZ
+    samples = round(FRAMES / FRAME_RATE_HZ * SPEECH_SAMPLE_RATE_HZ)
+    time_s = np.arange(samples) / SPEECH_SAMPLE_RATE_HZ
     voice = sum(np.sin(2 * np.pi * 180 * k * time_s) / k for k in range(1, 9))
     return (0.3 * loudness(time_s) * voice).astype(np.float32)
 
@@ -107,7 +108,7 @@ def label_head(position, opening):
 
 
 def picture(pose, torso_pose, opening, *, blinks):
-    """Trace one frame: color uint8, labels, distance to the person in cm (0 where there is none)."""
+    """Trace one frame: color uint8, labels, distance to the person in cm (0 where none is)."""
     origin, direction = rays_of(pose)
     torso_origin, torso_direction = rays_of(torso_pose)
     head, torso = meet_ellipsoid(origin, direction), meet_box(torso_origin, torso_direction)

@@ -6,7 +6,7 @@
     import sspnerf
 
     portrait = sspnerf.load_portrait("runs/may")
-    film = sspnerf.speak(portrait, "hello.wav")  # frames (height, width, 3) uint8, rendered as you iterate
+    film = sspnerf.speak(portrait, "hello.wav")  # iterate over it to render frame by frame
     film.save("hello.mp4")
 
 Names are found on first use, so that `import sspnerf` costs nothing.

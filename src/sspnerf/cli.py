@@ -1,6 +1,7 @@
 """The command line: one function per verb. Prints results, turns errors into exit codes.
 
-Results go to stdout, progress to stderr. Stages are imported inside the functions, so that help is instant.
+Results go to stdout, progress to stderr. Stages are imported inside the functions, so that help is
+instant.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from tyro.conf import Positional
 
 from sspnerf.config import PRESETS, PrepareConfig, SynthConfig, TrainConfig, read_settings
 from sspnerf.errors import SspnerfError, UsageError
@@ -36,14 +38,13 @@ INTERRUPTED = 130
 
 # Settings of a part appear without the part's name: --size, not --settings.size.
 _Inline = tyro.conf.arg(name="")
-_Positional = tyro.conf.Positional
 _ROLE = "[bold]{task.description}"
 
 out, err = Console(), Console(stderr=True)
 
 
 def synth(
-    clip: _Positional[Path],
+    clip: Positional[Path],
     /,
     settings: Annotated[SynthConfig, _Inline] = SynthConfig(),  # noqa: B008 - frozen
     overwrite: bool = False,
@@ -63,8 +64,8 @@ def synth(
 
 
 def prepare(
-    video: _Positional[Path],
-    clip: _Positional[Path],
+    video: Positional[Path],
+    clip: Positional[Path],
     /,
     settings: Annotated[PrepareConfig, _Inline] = PrepareConfig(),  # noqa: B008 - frozen
     overwrite: bool = False,
@@ -93,8 +94,8 @@ def prepare(
 
 
 def train(
-    clip: _Positional[Path],
-    run: _Positional[Path],
+    clip: Positional[Path],
+    run: Positional[Path],
     /,
     config: Annotated[TrainConfig, _Inline] = PRESETS["fast"],
     speech: Path | None = None,
@@ -125,16 +126,14 @@ def train(
         if resume:
             resume_training(run, progress=advance)
         else:
-            start_training(
-                clip, run, config, speech=speech, overwrite=overwrite, progress=advance
-            )
+            start_training(clip, run, config, speech=speech, overwrite=overwrite, progress=advance)
     out.print(f"portrait: {run}", soft_wrap=True)
 
 
 def render(
-    run: _Positional[Path],
-    speech: _Positional[Path],
-    film: _Positional[Path],
+    run: Positional[Path],
+    speech: Positional[Path],
+    film: Positional[Path],
     /,
     overwrite: bool = False,
 ) -> None:
@@ -158,7 +157,7 @@ def render(
 
 
 def evaluate(
-    run: _Positional[Path],
+    run: Positional[Path],
     /,
     clip: Path | None = None,
     every: int = 1,
@@ -252,7 +251,7 @@ def _say(error: SspnerfError) -> None:
 
 
 def _train_with_base(arguments: list[str]) -> tuple[Callable[..., None], list[str]]:
-    """Read --preset and --config, and return `train` with them as defaults, and the other arguments."""
+    """Read --preset and --config; return `train` with them as defaults, and what is left."""
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     options.add_argument("--preset", default="fast")
     options.add_argument("--config", type=Path)

@@ -17,7 +17,7 @@ from sspnerf.errors import UsageError
 Settings = TypeVar("Settings")
 
 
-def check_range(name: str, value: float | None, low: float, high: float) -> None:
+def check_range(name: str, value: int | float | None, low: int | float, high: int | float) -> None:
     """Refuse a setting outside its range; None means 'not set' and passes.
 
     Raises:

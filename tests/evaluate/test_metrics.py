@@ -9,7 +9,7 @@ from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
 from sspnerf.evaluate.metrics import class_iou, confusion, mouth_box, psnr, ssim
 
 
-@pytest.fixture()
+@pytest.fixture
 def picture():
     return np.random.default_rng(3).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 

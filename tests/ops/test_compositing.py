@@ -3,12 +3,12 @@
 import itertools
 import math
 
-import oracles
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import oracles
 from sspnerf.ops.compositing import composite, ray_weights, reference_composite
 
 LN2 = math.log(2)
@@ -157,8 +157,8 @@ def test_both_implementations_agree_in_values_and_gradients(generator, monkeypat
         torch.randn(found.transmittance.shape, generator=generator),
     )
     ours = gradients(composite, density, t_edges, values, cotangents)
-    # Differences of sums of about 10 terms of size 1: float64 is the truth here, and float32 sums in
-    # another order are 2e-6 away from it at worst.
+    # Differences of sums of about 10 terms of size 1: float64 is the truth here, and float32 sums
+    # in another order are 2e-6 away from it at worst.
     exact = gradients(
         reference_composite,
         density.double(),

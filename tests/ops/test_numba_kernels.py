@@ -1,12 +1,12 @@
 """Pixel kernels against brute force; the others are tested through the functions that call them."""
 
 import numpy as np
-import oracles
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+import oracles
 from sspnerf.ops import numba_kernels
 
 SIDES = st.integers(1, 9)

@@ -1,9 +1,9 @@
 """Plane grids against an oracle, each implementation against the other, and their derivatives."""
 
-import oracles
 import pytest
 import torch
 
+import oracles
 from sspnerf.ops.plane_grid import lookup_planes, reference_lookup_planes, table_size
 
 LAYOUT = {"resolutions": (2, 5), "features": 3}

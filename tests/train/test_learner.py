@@ -26,7 +26,7 @@ def learner_of(clip, config=SMALL):
 
 def test_every_parameter_receives_a_gradient(tiny_clip):
     learner = learner_of(tiny_clip)
-    # The deformation's last layer starts at zero, so its first layers hear nothing in the first step.
+    # The deformation's last layer starts at zero: its first layers hear nothing in the first step.
     for _ in range(2):
         learner.step(0.0)
     for name, parameter in learner.driven.named_parameters():

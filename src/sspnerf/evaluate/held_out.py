@@ -61,8 +61,8 @@ def evaluate(
 ) -> Scores:
     """Measure a run on the frames that it did not learn from.
 
-    Writes into RUN/evaluation: metrics.json, side_by_side.mp4 (truth, rendering, labels; with sound)
-    and sheet.png.
+    Writes into RUN/evaluation: metrics.json, side_by_side.mp4 (truth, rendering, labels; with
+    sound) and sheet.png.
 
     Args:
         run: The run's folder.

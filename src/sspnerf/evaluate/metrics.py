@@ -85,6 +85,6 @@ def class_iou(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """
     intersection = counts.diagonal().astype(np.float64)
     union = counts.sum(axis=0) + counts.sum(axis=1) - intersection
-    return np.divide(
-        intersection, union, out=np.full_like(intersection, np.nan), where=union > 0
-    )
+    iou = np.full_like(intersection, np.nan)
+    np.divide(intersection, union, out=iou, where=union > 0)
+    return iou

@@ -43,23 +43,21 @@ class DrivenField(nn.Module):
         self.speech_encoder = SpeechEncoder(feature_dim, window, speech_dim=field.speech_dim)
         self.upper_face_encoder = UpperFaceEncoder(upper_face_dim=field.upper_face_dim)
         self.torso_deformation = TorsoDeformation() if config.torso_deformation else None
-        self.field = PortraitField(
-            field,
-            condition_dim=field.speech_dim + field.upper_face_dim,
-            classes=classes,
-            rough_mesh=config.rough_mesh,
-        )
+        self.field = PortraitField(field, classes=classes, rough_mesh=config.rough_mesh)
 
-    def place(self, surface: Float[Tensor, "nodes nodes"], *, chin_height: float) -> None:
-        """Fit the parts to the person: the rest surface, and where the neck bends.
+    def place(
+        self, surface: Float[Tensor, "nodes nodes"], vertices: Float[Tensor, "vertices 3"]
+    ) -> None:
+        """Fit the parts to the person: the rest surface, the face's regions, where the neck bends.
 
         Args:
             surface: `rest_surface` of the person's mesh.
-            chin_height: World y of the mesh's lowest point, cm.
+            vertices: The mesh's vertices, world, cm; its foremost point is the nose's tip.
         """
         self.field.surface.copy_(surface)
+        self.field.nose_height.copy_(vertices[vertices[:, 2].argmax(), 1])
         if self.torso_deformation is not None:
-            self.torso_deformation.neck_height.fill_(chin_height - NECK_BELOW_CHIN_CM)
+            self.torso_deformation.neck_height.copy_(vertices[:, 1].min() - NECK_BELOW_CHIN_CM)
 
     def drive(
         self,

@@ -17,6 +17,11 @@ DENSITY_LOG_MAX = 8.0
 GEOMETRY_FEATURES = 16
 SURFACE_FEATURES = 3
 GRID_INIT = 0.01
+# Speech moves what lies below this height above the nose's tip, the upper face's blendshapes what
+# lies above the other, each fading over a length; all cm. Around the lower lids both do.
+SPEECH_BELOW_CM = 2.0
+UPPER_FACE_ABOVE_CM = 1.0
+REGION_SOFTNESS_CM = 0.4
 
 
 class FieldOutput(NamedTuple):
@@ -51,11 +56,10 @@ class PortraitField(nn.Module):
     """
 
     surface: Tensor
+    nose_height: Tensor
 
-    def __init__(
-        self, config: FieldConfig, *, condition_dim: int, classes: int, rough_mesh: bool
-    ) -> None:
-        """Build grids and networks for conditions of a width and a number of semantic classes."""
+    def __init__(self, config: FieldConfig, *, classes: int, rough_mesh: bool) -> None:
+        """Build grids and networks for a number of semantic classes."""
         super().__init__()
         if config.extent is None:
             raise ValueError("field.extent is not set; fit it to the clip first")
@@ -66,6 +70,7 @@ class PortraitField(nn.Module):
         self.table = nn.Parameter(nn.init.uniform_(table, -GRID_INIT, GRID_INIT))
         encoded = 3 * len(config.resolutions) * config.features
         surface = SURFACE_FEATURES * rough_mesh
+        condition_dim = config.speech_dim + config.upper_face_dim
         self.gate_net = perceptron(encoded, condition_dim, hidden=config.hidden // 2, layers=1)
         self.density_net = perceptron(
             encoded + surface + condition_dim, 1 + GEOMETRY_FEATURES, hidden=config.hidden, layers=2
@@ -75,6 +80,29 @@ class PortraitField(nn.Module):
             GEOMETRY_FEATURES, classes, hidden=config.hidden // 2, layers=1
         )
         self.register_buffer("surface", torch.zeros(SURFACE_NODES, SURFACE_NODES))
+        self.register_buffer("nose_height", torch.tensor(0.0))
+
+    def region_weights(
+        self, height: Float[Tensor, " points"]
+    ) -> Float[Tensor, "points condition_dim"]:
+        """Say which parts of the condition reach a point, by its height on the face.
+
+        Without this the field learns a short clip by heart: blinks and brows single out each
+        training frame, and the mouth listens to them instead of to the sound.
+
+        Args:
+            height: Canonical y, cm. Shape (points,).
+
+        Returns:
+            In [0, 1]: the speech part's columns, then the upper face's.
+            Shape (points, condition_dim).
+        """
+        above = height - self.nose_height
+        speech = torch.sigmoid((SPEECH_BELOW_CM - above) / REGION_SOFTNESS_CM)
+        upper = torch.sigmoid((above - UPPER_FACE_ABOVE_CM) / REGION_SOFTNESS_CM)
+        widths = (self.config.speech_dim, self.config.upper_face_dim)
+        parts = zip((speech, upper), widths, strict=True)
+        return torch.cat([part[:, None].expand(-1, width) for part, width in parts], dim=-1)
 
     def surface_features(self, position: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
         """Say where points lie against the rest surface, on three scales."""
@@ -107,7 +135,8 @@ class PortraitField(nn.Module):
         number_type = field_dtype(device)
         with torch.autocast(device.type, number_type, enabled=number_type != torch.float32):
             encoded = encoded.to(number_type)
-            heard = condition * torch.sigmoid(self.gate_net(encoded)) * (1 - torso_weight)[:, None]
+            reach = self.region_weights(position[:, 1].detach()) * (1 - torso_weight)[:, None]
+            heard = condition * reach * torch.sigmoid(self.gate_net(encoded))
             inputs = [encoded, heard.to(number_type)]
             if self.rough_mesh:
                 # Where the samples lie is not to be learned through this hint.

@@ -11,7 +11,7 @@ def stratified_edges(
     *,
     samples: int,
     generator: torch.Generator | None = None,
-) -> Float[Tensor, "*rays samples+1"]:
+) -> Float[Tensor, "*rays {samples}+1"]:
     """Cut the way from near to far into samples of equal length.
 
     With a generator each ray's cuts are shifted together by up to half a sample either way, so that
@@ -43,7 +43,7 @@ def stratified_edges(
     return edges + (shift * (far - near) / samples)[..., None]
 
 
-def midpoints(t_edges: Float[Tensor, "*rays samples+1"]) -> Float[Tensor, "*rays samples"]:
+def midpoints(t_edges: Float[Tensor, "*rays edges"]) -> Float[Tensor, "*rays edges-1"]:
     """Return the middle of each sample.
 
     Example:

@@ -1,12 +1,13 @@
 """The background plate: what the camera sees behind the person.
 
-The camera stands still, so each pixel of the plate is the median of the frames in which it certainly
-shows background. A plate that holds the person's blur would let the field stay transparent, so what is
-near the person does not count; what is never seen is filled smoothly from around.
+The camera stands still, so each pixel of the plate is the median of the frames in which it
+certainly shows background. A plate that holds the person's blur would let the field stay
+transparent, so what is near the person does not count; what is never seen is filled smoothly from
+around.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,6 +21,13 @@ MARGIN = 0.02
 # A pixel counts as seen if so many of the sampled frames show it.
 ENOUGH = 0.08
 ROWS_AT_ONCE = 32
+# So far from the network's silhouette its error is looked for, as a share of the side.
+EDGE_REACH = 0.015
+# Differences from the plate (of 255): below the first noise and shadow, above the second the
+# person.
+DIFFERENT = (12.0, 32.0)
+# At this share of the contrast around it a pixel counts as person alone.
+FULL_SHARE = 1.0
 
 
 def spread_evenly(frames: int, most: int) -> NDArray[np.int64]:
@@ -40,7 +48,16 @@ def spread_evenly(frames: int, most: int) -> NDArray[np.int64]:
     return np.asarray(((np.arange(count) + 0.5) * frames / count).astype(np.int64))
 
 
-def background_plate(frames: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+class Plate(NamedTuple):
+    """The background, and where it is known."""
+
+    picture: NDArray[np.uint8]
+    """RGB. Shape (height, width, 3)."""
+    seen: NDArray[np.bool_]
+    """False where the person always stood in front: filled in. Shape (height, width)."""
+
+
+def background_plate(frames: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Plate:
     """See behind the person.
 
     Memory: 120 frames of the masks and 32 rows of the pictures at once.
@@ -50,7 +67,7 @@ def background_plate(frames: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDAr
         mask: 255 = certainly person. Shape (frames, height, width).
 
     Returns:
-        RGB. Shape (height, width, 3).
+        The plate.
     """
     chosen = spread_evenly(len(frames), SAMPLE_FRAMES)
     is_background = np.stack([_certain_background(mask[index]) for index in chosen])
@@ -60,7 +77,37 @@ def background_plate(frames: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDAr
         shown = np.stack([frames[index, rows] for index in chosen])
         plate[rows] = _masked_median(shown, is_background[:, rows])
     seen = is_background.sum(axis=0) >= max(1, ENOUGH * len(chosen))
-    return np.clip(np.round(fill_smoothly(plate, seen)), 0, 255).astype(np.uint8)
+    return Plate(np.clip(np.round(fill_smoothly(plate, seen)), 0, 255).astype(np.uint8), seen)
+
+
+def complete_silhouette(
+    picture: NDArray[np.uint8], mask: NDArray[np.uint8], plate: Plate
+) -> NDArray[np.uint8]:
+    """Add to the mask what is no background although the network took it for some.
+
+    The network drops strands of hair and rounds off what sticks out. Close to its edge, and where
+    the plate is known, a pixel is as much person as it differs from the plate. Nothing is taken
+    away: a person may have the background's color.
+
+    Args:
+        picture: RGB. Shape (height, width, 3).
+        mask: 255 = certainly person. Shape (height, width).
+        plate: Of the same camera.
+
+    Returns:
+        The mask, nowhere smaller. Shape (height, width).
+    """
+    reach = max(1, round(EDGE_REACH * mask.shape[0]))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    near = (cv2.dilate(mask, kernel) > 127) & plate.seen
+    red, green, blue = cv2.split(cv2.absdiff(picture, plate.picture))
+    change = cv2.GaussianBlur(cv2.max(cv2.max(red, green), blue), (3, 3), 0).astype(np.float32)
+    # A pixel is as much person as it differs, compared with the most different one around it: at
+    # half the contrast the outline runs through its middle.
+    low, least = DIFFERENT
+    contrast = np.maximum(cv2.dilate(change, kernel) * FULL_SHARE, least)
+    evidence = np.clip((change - low) / (contrast - low), 0, 1) * 255
+    return np.where(near, np.maximum(mask, evidence.astype(np.uint8)), mask)
 
 
 def _certain_background(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -69,9 +116,7 @@ def _certain_background(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.asarray(cv2.dilate(mask, kernel) < CERTAIN)
 
 
-def _masked_median(
-    values: NDArray[np.uint8], mask: NDArray[np.bool_]
-) -> NDArray[np.float32]:
+def _masked_median(values: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Median over the first axis of what is marked; 0 where nothing is. Shape (rows, width, 3)."""
     ordered = np.where(mask[..., None], values, np.int16(999)).astype(np.int16)
     ordered.sort(axis=0)
@@ -108,7 +153,9 @@ def _halve(
     color: NDArray[np.float32], weight: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     size = (max(1, weight.shape[1] // 2), max(1, weight.shape[0] // 2))
-    halves: Sequence[Any] = [cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (color, weight)]
+    halves: Sequence[Any] = [
+        cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (color, weight)
+    ]
     # A coarse pixel that is half known is fully known: its mean comes from what is.
     gain = np.minimum(2.0, 1 / np.maximum(halves[1], 0.25))
     return halves[0] * gain[..., None], halves[1] * gain

@@ -1,8 +1,8 @@
 """The color of a clip's skin, learned from the face itself.
 
-Two ways to compare a pixel with it: by color, in OpenCV's 8-bit CIE Lab, which tells skin from hair; and
-by chromaticity r = R / (R + G + B), g = G / (R + G + B), which shade does not change, so that a neck in
-the chin's shadow is found.
+Two ways to compare a pixel with it: by color, in OpenCV's 8-bit CIE Lab, which tells skin from
+hair; and by chromaticity r = R / (R + G + B), g = G / (R + G + B), which shade does not change, so
+that a neck in the chin's shadow is found.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 # Ears and temples lie in shade more often than the face: brightness tells less than hue.
 SHADE = 3.0
-# Noise of 8-bit colors and of chromaticities, standard deviations: a flat color accepts so much more.
+# Noise of 8-bit colors and of chromaticities, standard deviations: a flat color accepts so much
+# more.
 COLOR_NOISE = 2.0
 CHROMATICITY_NOISE = 0.008
 # Colors darker than this (sum of R, G and B, 0 to 765) have no chromaticity to speak of.
@@ -85,7 +86,7 @@ def fit_skin_color(samples: NDArray[np.uint8]) -> SkinColor:
 
 
 def _chromaticity(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """r and g. Shape (height, width, 3) -> (height, width, 2)."""
+    """Chromaticities r and g. Shape (height, width, 3) -> (height, width, 2)."""
     color = picture.astype(np.float32)
     total = np.maximum(color.sum(axis=-1, keepdims=True), DARKEST)
     return np.asarray(color[..., :2] / total)

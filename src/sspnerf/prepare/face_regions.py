@@ -69,7 +69,7 @@ def _triangles(connections: Sequence[Any]) -> NDArray[np.int32]:
     return _edges(connections).reshape(-1, 3, 2)[:, :, 0].copy()
 
 
-def chains(edges: NDArray[np.int32]) -> list[Ring]:
+def chains(edges: NDArray[np.integer]) -> list[Ring]:
     """Join edges into chains of points, each in walking order; a closed chain is not repeated.
 
     Args:

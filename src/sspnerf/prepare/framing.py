@@ -1,9 +1,10 @@
 """Which square of the source picture becomes the frame.
 
-Everything after this sees only the square: landmarks, masks and the camera. MediaPipe assumes that the
-picture which it is given was taken with a vertical field of view of 63 degrees and that its centre is
-the principal point, so on the square it is right about both by definition, and the clip's camera is
-the centred one of that field of view. The true lens differs; so does the depth of everything, evenly.
+Everything after this sees only the square: landmarks, masks and the camera. MediaPipe assumes that
+the picture which it is given was taken with a vertical field of view of 63 degrees and that its
+centre is the principal point, so on the square it is right about both by definition, and the clip's
+camera is the centred one of that field of view. The true lens differs; so does the depth of
+everything, evenly.
 """
 
 from collections.abc import Sequence
@@ -19,9 +20,7 @@ FACE_CENTER = 0.42
 Box = tuple[int, int, int, int]
 
 
-def choose_crop(
-    width: int, height: int, faces: Sequence[NDArray[np.float32]]
-) -> Box:
+def choose_crop(width: int, height: int, faces: Sequence[NDArray[np.float32]]) -> Box:
     """Choose the square around head and shoulders; a square picture is taken whole.
 
     Args:

@@ -1,9 +1,9 @@
 """Landmarks, head transform and blendshapes of the face in each frame (MediaPipe Face Landmarker).
 
 MediaPipe's frames: landmarks are fractions of the picture; the head transform takes its metric face
-(cm, +y up, +z out of the face) to an OpenGL camera (+y up, +z backward) whose vertical field of view
-over the picture is 63 degrees. Head transforms are kept as they come; `tracking.head_to_camera_pose`
-alone turns them into ours.
+(cm, +y up, +z out of the face) to an OpenGL camera (+y up, +z backward) whose vertical field of
+view over the picture is 63 degrees. Head transforms are kept as they come;
+`tracking.head_to_camera_pose` alone turns them into ours.
 """
 
 import contextlib
@@ -107,7 +107,7 @@ class FaceLandmarker:
             ),
         )
 
-    def _detect(self, picture: NDArray[np.uint8], time_s: float) -> Any:
+    def _detect(self, picture: NDArray[np.uint8], time_s: float) -> Any:  # noqa: ANN401 - MediaPipe is untyped
         import mediapipe
 
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=picture)
@@ -118,7 +118,7 @@ class FaceLandmarker:
         return self._landmarker.detect_for_video(image, self._last_ms)
 
 
-def mediapipe_vision() -> Any:
+def mediapipe_vision() -> Any:  # noqa: ANN401 - MediaPipe is untyped
     """Import MediaPipe's vision tasks.
 
     Raises:
@@ -131,7 +131,7 @@ def mediapipe_vision() -> Any:
     return vision
 
 
-def _base_options(model: Path) -> Any:
+def _base_options(model: Path) -> Any:  # noqa: ANN401 - MediaPipe is untyped
     from mediapipe.tasks.python import BaseOptions
 
     return BaseOptions(model_asset_path=str(model))

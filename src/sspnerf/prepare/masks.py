@@ -20,7 +20,8 @@ except ImportError as error:
     raise missing_extra("opencv-contrib-python") from error
 
 PERSON_SIDE = 256
-# At 256 px the hair network loses dark and blond hair alike; it is run rarely instead (97 ms on 2 cores).
+# At 256 px the hair network loses dark and blond hair alike; it is run rarely instead (97 ms on 2
+# cores).
 HAIR_SIDE = 512
 # Hair is soft; this is enough to keep of it.
 HAIR_KEPT_SIDE = 256
@@ -31,8 +32,9 @@ HEAD_BOX_FACES = 2.4
 STEADY_REACH = 2
 # Change of color that counts as motion, of 255.
 STEADY_COLOR = 12.0
-# Guided filter: radius as a share of the picture's side, and the contrast (of 255) that counts as an edge.
-GUIDE_RADIUS = 0.012
+# Guided filter: radius as a share of the picture's side, and the contrast (of 255) that counts as
+# an edge.
+GUIDE_RADIUS = 0.02
 GUIDE_CONTRAST = 6.0
 
 
@@ -72,7 +74,7 @@ class PersonNetwork(SegmentationNetwork):
         Returns:
             Probability. Shape (256, 256).
         """
-        return self._forward(picture, planes=3)[0]
+        return np.asarray(self._forward(picture, planes=3)[0])
 
 
 class HairNetwork(SegmentationNetwork):
@@ -97,7 +99,7 @@ class HairNetwork(SegmentationNetwork):
             picture, box_to_window(box, HAIR_SIDE), (HAIR_SIDE, HAIR_SIDE),
             flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE,
         )  # fmt: skip
-        logits = self._forward(head, planes=4)
+        logits = self._forward(np.asarray(head, dtype=np.uint8), planes=4)
         probability = 1 / (1 + np.exp(np.clip(logits[0] - logits[1], -20, 20)))
         return np.asarray(fit(probability, HAIR_KEPT_SIDE), dtype=np.float32)
 
@@ -173,9 +175,9 @@ class _Moment(NamedTuple):
 class SilhouetteFilter:
     """Make the person's mask steady in time and sharp in space, frame after frame.
 
-    Where a pixel keeps its color from frame to frame its probability is averaged with its neighbours in
-    time, which removes flicker; where it changes it stands alone, so that a moving edge does not lag.
-    The result follows the edges of the picture (guided filter: He et al. 2010).
+    Where a pixel keeps its color from frame to frame its probability is averaged with its
+    neighbours in time, which removes flicker; where it changes it stands alone, so that a moving
+    edge does not lag. The result follows the edges of the picture (guided filter: He et al. 2010).
 
     Frames leave `STEADY_REACH` later than they enter.
 

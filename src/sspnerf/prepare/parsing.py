@@ -1,11 +1,11 @@
 """Label maps: which of the 11 classes each pixel shows.
 
-The inside of the face comes from the outlines of its landmarks, the rest from the person and hair masks,
-from the color of the skin and from where things are on a person: an ear beside the face, a neck below
-it. No network for face parsing is needed.
+The inside of the face comes from the outlines of its landmarks, the rest from the person and hair
+masks, from the color of the skin and from where things are on a person: an ear beside the face, a
+neck below it. No network for face parsing is needed.
 
-Head axes: a = to the picture's right and b = up along the face, both 0 in the middle of the face oval;
-a in widths of the face, b in its heights (0.5 = top of the oval, -0.5 = chin).
+Head axes: a = to the picture's right and b = up along the face, both 0 in the middle of the face
+oval; a in widths of the face, b in its heights (0.5 = top of the oval, -0.5 = chin).
 """
 
 from typing import NamedTuple
@@ -27,7 +27,8 @@ SKIN_DISTANCE = 3.5
 SHADED_DISTANCE = 5.5
 # Heights b between which ears lie, and how far from the middle they reach, a.
 EAR_TOP, EAR_BOTTOM, EAR_REACH = 0.24, -0.26, 0.72
-# What else of a person is above the ears' lower end is hair, no further from the middle than this a.
+# What else of a person is above the ears' lower end is hair, no further from the middle than this
+# a.
 HEAD_REACH = 1.2
 # A face that looks aside appears narrower than this share of its height; the head does not.
 LEAST_WIDTH = 0.72
@@ -117,7 +118,7 @@ def parse_frame(
     places = frame_places(landmarks, shape)
     oval = np.zeros(shape, dtype=np.uint8)
     _fill(oval, landmarks[face_regions().oval], 1)
-    soft = cv2.GaussianBlur(picture, (3, 3), 0)
+    soft = np.asarray(cv2.GaussianBlur(picture, (3, 3), 0), dtype=np.uint8)
     bare = _clean(skin.distance(soft) < SKIN_DISTANCE)
     neck = _neck(places, _clean(skin.distance_in_shade(soft) < SHADED_DISTANCE))
     labels = _around_the_face(places, hair=hair, bare=bare, neck=neck)
@@ -188,7 +189,7 @@ def _draw_features(
 ) -> None:
     """Draw nose, brows, eyes, lips and mouth into the label map."""
     hull = cv2.convexHull(landmarks[regions.nose, :2])[:, 0]
-    _fill(labels, hull, SemanticClass.NOSE)
+    _fill(labels, np.asarray(hull, dtype=np.float32), SemanticClass.NOSE)
     for brow in regions.brows:
         _fill(labels, landmarks[brow], SemanticClass.BROW)
     for eye in regions.eyes:

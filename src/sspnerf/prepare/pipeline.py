@@ -15,10 +15,10 @@ Stage = Callable[[Workspace], dict[str, Scalar]]
 STAGES: dict[str, Stage] = {
     "decode": stages.decode,
     "observe": stages.observe,
+    "background": stages.background,
     "tracking": stages.tracking,
     "parsing": stages.parsing,
     "torso": stages.torso,
-    "background": stages.background,
     "speech": stages.speech,
     "preview": stages.preview,
 }
@@ -44,7 +44,8 @@ def prepare(
         settings: `PrepareConfig()` if None.
         overwrite: Whether an existing clip is replaced (when the new one is whole).
         progress: Called with a stage's name, how much of it is done and how much there is.
-        warn: Called with one line for each thing that is not as it should be, but no reason to stop.
+        warn: Called with one line for each thing that is not as it should be, but no reason to
+            stop.
 
     Returns:
         The clip, opened.

@@ -4,10 +4,10 @@ Minimises over all frames i and rigid landmarks k, in one sparse least-squares p
 
     sum_ik w_ik |u_ik - project(R_i X_k + t_i)|^2 / s^2  +  sum_i |D2 theta_i / a|^2
 
-with theta = (rotation vector from the mean rotation, place of the landmarks' centroid in camera space)
-and D2 its second difference in time. Robust weights w and D2's scale a decide what is noise. There is no
-past and future in it: nothing lags. Turning about the centroid, not about the middle of the head, keeps
-errors of rotation out of the place in the picture, which is known best.
+with theta = (rotation vector from the mean rotation, place of the landmarks' centroid in camera
+space) and D2 its second difference in time. Robust weights w and D2's scale a decide what is noise.
+There is no past and future in it: nothing lags. Turning about the centroid, not about the middle of
+the head, keeps errors of rotation out of the place in the picture, which is known best.
 """
 
 from typing import NamedTuple
@@ -20,15 +20,17 @@ from scipy.spatial.transform import Rotation
 from sspnerf.geometry.cameras import Intrinsics
 
 ITERATIONS = 8
+LEAST_NOISE_PX = 0.01
 # Error of one landmark, as a share of the picture's height (1.2 px of 512).
 LANDMARK_NOISE = 1.2 / 512
-# Landmarks err together (the network sees one face, not 100 points): so many of them tell as much as one.
-LANDMARKS_PER_FACT = 6.0
+# Landmarks err together (the network sees one face, not 100 points): so many tell as much as one.
+LANDMARKS_PER_FACT = 4.0
 # Beyond so many times its noise a landmark loses its say (Cauchy).
 OUTLIER_FACTOR = 2.0
-# Second differences that are usual, per frame^2: rotation in radians, sideways and depth in cm. Sideways
-# is hardly held back: the picture shows it to a tenth of a pixel, and the field needs it that well.
-USUAL_ACCELERATION = np.array([0.0012, 0.0012, 0.0012, 0.15, 0.15, 0.02])
+# Second differences that are usual, per frame^2: rotation in radians, sideways and depth in cm.
+# Sideways is hardly held back: the picture shows it to a tenth of a pixel, and the field needs it
+# that well.
+USUAL_ACCELERATION = np.array([0.0015, 0.0015, 0.0015, 0.15, 0.15, 0.02])
 # Accelerations beyond so many times the usual are motion, not noise (Cauchy).
 MOTION_FACTOR = 3.0
 PARAMETERS = 6
@@ -63,7 +65,8 @@ def refine_poses(
     Args:
         poses: First guess, camera_to_world, every frame filled in. Shape (frames, 4, 4).
         rest: Rigid landmarks of the face at rest, cm. Shape (points, 3).
-        seen_px: The same landmarks in the pictures; NaN where the face was lost. Shape (frames, points, 2).
+        seen_px: The same landmarks in the pictures; NaN where the face was lost. Shape (frames,
+            points, 2).
         intrinsics: The camera.
 
     Returns:
@@ -73,7 +76,7 @@ def refine_poses(
     mean, centroid = to_camera.mean(), rest.mean(axis=0)
     place = to_camera.apply(centroid - poses[:, :3, 3])
     theta = np.concatenate(((to_camera * mean.inv()).as_rotvec(), place), axis=1)
-    has_face = np.isfinite(seen_px).all(axis=(1, 2))
+    has_face = np.asarray(np.isfinite(seen_px).all(axis=(1, 2)))
     problem = _Problem(mean.apply(rest - centroid), np.nan_to_num(seen_px), has_face, intrinsics)
     point_noise = np.full(len(rest), LANDMARK_NOISE * intrinsics.height)
     for iteration in range(ITERATIONS):
@@ -121,7 +124,7 @@ def _cross_matrices(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _left_jacobians(rotvec: NDArray[np.float64]) -> NDArray[np.float64]:
-    """d exp(v) = [J(v) dv]x exp(v) (Sola 2018, arXiv:1812.01537, eq. 145). Shape (frames, 3, 3)."""
+    """J of d exp(v) = [J dv]x exp(v) (Sola 2018, arXiv:1812.01537, eq. 145)."""
     angle = np.linalg.norm(rotvec, axis=-1)[:, None, None]
     small = angle < 1e-4
     safe = np.where(small, 1.0, angle)
@@ -135,7 +138,8 @@ def _noise_per_point(residual: NDArray[np.float64]) -> NDArray[np.float64]:
     """How far each landmark usually strays, px: skin that slides over bone gets less say."""
     spread = np.median(np.linalg.norm(residual, axis=-1), axis=0)
     # The median length of a two-dimensional normal vector is 1.18 standard deviations of one axis.
-    return np.asarray(np.clip(spread / 1.18, 0.5 * np.median(spread) / 1.18, None))
+    least = max(0.5 * float(np.median(spread)) / 1.18, LEAST_NOISE_PX)
+    return np.asarray(np.maximum(spread / 1.18, least))
 
 
 def _step(
@@ -174,7 +178,10 @@ def _add_smoothness(band: NDArray[np.float64], theta: NDArray[np.float64]) -> ND
     scaled = bend / (MOTION_FACTOR * USUAL_ACCELERATION)
     # Rotation and translation each move as one: fast in one axis is fast in all of them.
     fast = np.concatenate(
-        [np.repeat((part**2).max(axis=1, keepdims=True), 3, axis=1) for part in np.split(scaled, 2, 1)],
+        [
+            np.repeat((part**2).max(axis=1, keepdims=True), 3, axis=1)
+            for part in np.split(scaled, 2, 1)
+        ],
         axis=1,
     )
     weight = 1 / USUAL_ACCELERATION**2 / (1 + fast)

@@ -56,22 +56,29 @@ def draw_preview(
         RGB. Shape (side, side, 3), `preview_side`.
     """
     side = preview_side(frame.picture.shape[0])
-    scale = side / frame.picture.shape[0]
-    picture = cv2.resize(frame.picture, (side, side), interpolation=cv2.INTER_CUBIC)
-    colors = cv2.resize(color_labels(frame.labels), (side, side), interpolation=cv2.INTER_NEAREST)
-    tint = np.where(frame.labels > 0, TINT, TINT / 2).astype(np.float32)
-    tint = cv2.resize(tint, (side, side), interpolation=cv2.INTER_NEAREST)[..., None]
-    shown = (picture * (1 - tint) + colors * tint).astype(np.uint8)
+    shown = _tinted(frame, side)
     meshed = shown.copy()
+    scale = side / frame.picture.shape[0]
     mesh = (frame.landmarks[:, :2] * scale * 16 - 8).astype(np.int32)
     cv2.polylines(meshed, list(mesh[_mesh_edges()]), False, (255, 255, 255), 1, cv2.LINE_AA, 4)
-    blended = cv2.addWeighted(meshed, MESH_SHARE, shown, 1 - MESH_SHARE, 0)
+    blended = np.asarray(
+        cv2.addWeighted(meshed, MESH_SHARE, shown, 1 - MESH_SHARE, 0), dtype=np.uint8
+    )
     camera = intrinsics.scaled(side, side)
     for pose, anchor in zip((frame.pose, frame.torso_pose), anchors, strict=True):
         _draw_axes(blended, pose, anchor, camera)
     if not frame.valid:
         cv2.rectangle(blended, (0, 0), (side - 1, side - 1), (255, 0, 0), 6)
-    return np.asarray(blended)
+    return blended
+
+
+def _tinted(frame: PreviewFrame, side: int) -> NDArray[np.uint8]:
+    """The picture, enlarged and tinted with its labels' colors. Shape (side, side, 3)."""
+    picture = cv2.resize(frame.picture, (side, side), interpolation=cv2.INTER_CUBIC)
+    labels = cv2.resize(frame.labels, (side, side), interpolation=cv2.INTER_NEAREST)
+    colors = color_labels(np.asarray(labels, dtype=np.uint8))
+    tint = np.where(labels > 0, TINT, TINT / 2).astype(np.float32)[..., None]
+    return np.asarray(picture * (1 - tint) + colors * tint).astype(np.uint8)
 
 
 @cache

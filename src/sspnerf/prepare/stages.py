@@ -1,4 +1,4 @@
-"""The stages of `prepare`. Each takes the workspace, adds to it, and returns its settings for the record."""
+"""The stages of `prepare`: each adds to the workspace and returns its settings for the record."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -15,7 +15,12 @@ from sspnerf.media.audio import read_waveform
 from sspnerf.media.speech import LOG_MEL_RATE_HZ, SPEECH_SAMPLE_RATE_HZ, log_mel
 from sspnerf.media.video import FilmWriter, resampled_frames
 from sspnerf.prepare import torso as torso_motion
-from sspnerf.prepare.background import SAMPLE_FRAMES, background_plate, spread_evenly
+from sspnerf.prepare.background import (
+    SAMPLE_FRAMES,
+    background_plate,
+    complete_silhouette,
+    spread_evenly,
+)
 from sspnerf.prepare.colors import fit_skin_color
 from sspnerf.prepare.face_regions import CHIN, face_regions
 from sspnerf.prepare.framing import choose_crop, crop_picture
@@ -184,6 +189,18 @@ def _require_faces(work: Workspace) -> None:
         work.warn(f"no face in {work.frames - found} of {work.frames} frames; interpolated there")
 
 
+def background(work: Workspace) -> dict[str, Scalar]:
+    """See behind the person, then let what differs from it complete the person's mask."""
+    frames, mask = work.array("frames"), work.array("mask")
+    plate = background_plate(frames, mask)
+    work.writer.write_background(plate.picture)
+    for index in range(work.frames):
+        mask[index] = complete_silhouette(frames[index], mask[index], plate)
+        work.release(index)
+        work.progress("background", index + 1, work.frames)
+    return {"sample_frames": SAMPLE_FRAMES}
+
+
 def tracking(work: Workspace) -> dict[str, Scalar]:
     """Find the face at rest and the camera of every frame."""
     work.progress("tracking", 0, 1)
@@ -197,9 +214,7 @@ def tracking(work: Workspace) -> dict[str, Scalar]:
     work.writer.write_array("valid", track.valid)
     work.writer.write_array("poses", track.poses)
     work.writer.write_mesh(
-        FaceMesh(
-            vertices=track.rest.astype(np.float32), triangles=face_regions().triangles.copy()
-        )
+        FaceMesh(vertices=track.rest.astype(np.float32), triangles=face_regions().triangles.copy())
     )
     work.progress("tracking", 1, 1)
     return {"reprojection_px": round(track.reprojection_px, 3)}
@@ -227,7 +242,7 @@ def parsing(work: Workspace) -> dict[str, Scalar]:
 
 
 def _to_share(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return mask.astype(np.float32) / 255
+    return mask.astype(np.float32) / np.float32(255)
 
 
 def _skin_pixels(picture: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -262,7 +277,9 @@ def torso(work: Workspace) -> dict[str, Scalar]:
     )
     pose = track.poses[work.reference_frame]
     if motion is None:
-        work.warn("the torso cannot be aligned from frame to frame; its pose follows the head's by half")
+        work.warn(
+            "the torso cannot be aligned from frame to frame; its pose follows the head's by half"
+        )
         work.torso_poses = torso_motion.unseen_torso_poses(track.poses, work.reference_frame)
     else:
         work.torso_poses = torso_motion.torso_poses(
@@ -279,14 +296,6 @@ def _torso_depth(work: Workspace) -> float:
     to_camera = invert_rigid(track.poses[work.reference_frame])
     chin = to_camera[:3, :3] @ track.rest[CHIN] + to_camera[:3, 3]
     return float(chin[2]) + torso_motion.BEHIND_CHIN_CM
-
-
-def background(work: Workspace) -> dict[str, Scalar]:
-    """See behind the person."""
-    work.progress("background", 0, 1)
-    work.writer.write_background(background_plate(work.array("frames"), work.array("mask")))
-    work.progress("background", 1, 1)
-    return {"sample_frames": SAMPLE_FRAMES}
 
 
 def speech(work: Workspace) -> dict[str, Scalar]:
@@ -312,7 +321,7 @@ def preview(work: Workspace) -> dict[str, Scalar]:
     assert torso_poses is not None, "torso has not run"  # noqa: S101
     side = preview_side(work.settings.size)
     chin = track.rest[CHIN]
-    anchors = np.stack((track.rest[1], chin + (0.0, -7.0, -torso_motion.BEHIND_CHIN_CM)))
+    anchors = np.stack((track.rest[1], chin + np.array([0.0, -7.0, -torso_motion.BEHIND_CHIN_CM])))
     waveform = None
     if work.has_speech:
         waveform = read_waveform(work.writer.partial / "speech.wav", SPEECH_SAMPLE_RATE_HZ)

@@ -1,11 +1,11 @@
 """The torso's own pose in each frame, by aligning its picture to a reference frame.
 
-Symbols: W = the Euclidean motion of the picture that takes a torso pixel of the reference frame to where
-the same point of the torso appears in frame i: u_i = A u_ref + shift. What MediaPipe says about the
-torso is too coarse for this; the cloth itself is not.
+Symbols: W = the Euclidean motion of the picture that takes a torso pixel of the reference frame to
+where the same point of the torso appears in frame i: u_i = A u_ref + shift. What MediaPipe says
+about the torso is too coarse for this; the cloth itself is not.
 
-torso_pose is camera_to_world as the torso sees it: where the camera would stand if the torso were held
-still. So a torso point at pixel u of frame i is the one at W^-1(u) of the reference frame.
+torso_pose is camera_to_world as the torso sees it: where the camera would stand if the torso were
+held still. So a torso point at pixel u of frame i is the one at W^-1(u) of the reference frame.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,12 +21,15 @@ from sspnerf.geometry.cameras import Intrinsics
 from sspnerf.prepare.masks import fit
 from sspnerf.prepare.tracking import Poses, interpolate_lost, rigid, smooth_poses
 
-# Alignment happens at most at this size; it finds a tenth of a pixel there.
+# Alignment happens at this size, whatever the clip's: it finds a tenth of a pixel there, and fails
+# in small pictures.
 ALIGN_SIDE = 256
 ALIGN_STEPS = 40
 ALIGN_EPSILON = 1e-5
-# Alignments that correlate worse are not believed.
-LEAST_CORRELATION = 0.85
+# Alignments that correlate worse are not believed, nor those that jump further from the last
+# believed one: in shares of the side and radians, per frame in between (up to a few frames).
+LEAST_CORRELATION = 0.7
+MOST_SHIFT, MOST_TURN, MOST_FRAMES = 0.03, 0.04, 4
 # A torso that covers less of the picture cannot be aligned.
 LEAST_AREA = 0.01
 # Frames that must align, as a share; else what was found is not the torso's motion.
@@ -49,7 +52,7 @@ class TorsoMotion(NamedTuple):
     center: NDArray[np.float64]
     """Middle of the torso in the reference frame, px. Shape (2,)."""
     correlation: NDArray[np.float64]
-    """Of each frame with the reference, 0 where alignment failed. Shape (frames,)."""
+    """Of each frame with the reference, 0 where alignment is not believed. Shape (frames,)."""
 
 
 def align_torso(
@@ -74,30 +77,24 @@ def align_torso(
         do not align.
     """
     side = frames.shape[1]
-    work = min(side, ALIGN_SIDE)
+    work = ALIGN_SIDE
     small = fit(region.astype(np.uint8), work)
     if region.mean() < LEAST_AREA:
         return None
     window = _bounding_window(small > 0)
-    template = _gray(frames[reference], work, window)
     region_mask = np.ascontiguousarray(small[window])
-    warps = np.tile(np.eye(2, 3, dtype=np.float32), (len(frames), 1, 1))
-    correlation = np.zeros(len(frames))
-    for order in (range(reference, len(frames)), range(reference - 1, -1, -1)):
-        warp = np.eye(2, 3, dtype=np.float32)
-        for index in order:
-            picture = _gray(frames[index], work, window)
-            correlation[index], warp = _align(template, picture, warp, region_mask)
-            warps[index] = warp
-            if on_frame:
-                on_frame()
+
+    def look(index: int) -> NDArray[np.float32]:
+        return _gray(frames[index], work, window)
+
+    warps, correlation = _follow(look, len(frames), reference, region_mask, on_frame=on_frame)
     # A window's pixel centres start at (0, 0) for OpenCV and at `corner` for us.
     corner = np.array([window[1].start, window[0].start]) + 0.5
     rows, columns = np.nonzero(region_mask)
     center = np.array([columns.mean(), rows.mean()])
     moved = warps[:, :, :2] @ center + warps[:, :, 2]
     scale = side / work
-    believed = correlation >= LEAST_CORRELATION
+    believed = correlation > 0
     believed[reference] = True
     if believed.mean() < LEAST_ALIGNED:
         return None
@@ -110,6 +107,31 @@ def align_torso(
         ),
         reference,
     )
+
+
+def _follow(
+    look: Callable[[int], NDArray[np.float32]],
+    frames: int,
+    reference: int,
+    region: NDArray[np.uint8],
+    *,
+    on_frame: Callable[[], None] | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Align all frames, from the reference outwards; (frames, 2, 3) warps and correlations."""
+    warps = np.tile(np.eye(2, 3), (frames, 1, 1))
+    correlation = np.zeros(frames)
+    template = look(reference)
+    for order in (range(reference, frames), range(reference - 1, -1, -1)):
+        warp, missed = np.eye(2, 3, dtype=np.float32), 0
+        for index in order:
+            found, candidate = _align(template, look(index), warp, region)
+            missed += 1
+            if found >= LEAST_CORRELATION and _is_near(warp, candidate, region, missed):
+                correlation[index], warp, missed = found, candidate, 0
+            warps[index] = warp
+            if on_frame:
+                on_frame()
+    return warps, correlation
 
 
 def _bounding_window(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
@@ -143,9 +165,24 @@ def _align(
     except cv2.error:
         # It raises where the iteration diverges; a flat or a covered torso is no reason to stop.
         return 0.0, warp
-    if correlation < LEAST_CORRELATION:
-        return float(correlation), warp
-    return float(correlation), found
+    return float(correlation), np.asarray(found, dtype=np.float32)
+
+
+def _is_near(
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    region: NDArray[np.uint8],
+    frames: int,
+) -> bool:
+    """Whether a torso may move from one warp to the other in so many frames."""
+    steps = min(frames, MOST_FRAMES)
+    rows, columns = np.nonzero(region)
+    change = (after - before) @ np.array([columns.mean(), rows.mean(), 1.0])
+    turn = abs(float(after[1, 0] - before[1, 0]))
+    # A window is as wide as the torso, which is about as wide as the picture.
+    return bool(
+        np.linalg.norm(change) < steps * MOST_SHIFT * max(region.shape) and turn < steps * MOST_TURN
+    )
 
 
 def _steady(motion: TorsoMotion, reference: int) -> TorsoMotion:
@@ -156,12 +193,16 @@ def _steady(motion: TorsoMotion, reference: int) -> TorsoMotion:
 
 
 def torso_poses(
-    motion: TorsoMotion, reference_pose: NDArray[np.float64], *, depth: float, intrinsics: Intrinsics
+    motion: TorsoMotion,
+    reference_pose: NDArray[np.float64],
+    *,
+    depth: float,
+    intrinsics: Intrinsics,
 ) -> Poses:
     """Turn motion in the picture into rigid motion of the camera around a torso that is held still.
 
-    A turn about the optical axis and a shift in the plane at the torso's depth: G_i takes camera space
-    of frame i to camera space of the reference frame, and torso_pose = reference_pose @ G_i.
+    A turn about the optical axis and a shift in the plane at the torso's depth: G_i takes camera
+    space of frame i to camera space of the reference frame, and torso_pose = reference_pose @ G_i.
 
     Args:
         motion: In the picture of `intrinsics`.
@@ -174,7 +215,8 @@ def torso_poses(
     """
     principal = np.array([intrinsics.cx, intrinsics.cy])
     turn = Rotation.from_rotvec(-motion.angle[:, None] * np.array([0.0, 0.0, 1.0])).as_matrix()
-    # W: u_i - (center + shift) = A (u_ref - center); solved for u_ref, then u = principal + f p / z.
+    # W: u_i - (center + shift) = A (u_ref - center); solved for u_ref, then u = principal + f p /
+    # z.
     moved = turn[:, :2, :2] @ (principal - motion.center - motion.shift)[..., None]
     offset_px = moved[..., 0] + motion.center - principal
     translation = np.zeros((len(offset_px), 3))

@@ -1,8 +1,8 @@
 """Head poses and the face at rest, from what was seen in each frame.
 
-Symbols: X = a rest vertex in world space (head space, cm); (R, t) = world_to_camera of a frame in OpenCV
-axes, so that R X + t is the vertex in camera space; u = its place in the picture, px. A frame in which
-no face was found holds NaN until it is filled in, and stays marked in `valid`.
+Symbols: X = a rest vertex in world space (head space, cm); (R, t) = world_to_camera of a frame in
+OpenCV axes, so that R X + t is the vertex in camera space; u = its place in the picture, px. A
+frame in which no face was found holds NaN until it is filled in, and stays marked in `valid`.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,10 @@ ROUNDS = 2
 # First smoothing of MediaPipe's transforms, before anything is triangulated from them.
 FIRST_KERNEL = np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9
 
-# Landmarks on bone: bridge and sides of the nose, corners and rims of the eyes, temples, cheek bones.
-# Chosen on MediaPipe's canonical face and kept if they stray little from a rigid face in the five real
-# clips. The forehead is not among them: brows pull it about, twice as far as the rest strays.
+# Landmarks on bone: bridge and sides of the nose, corners and rims of the eyes, temples, cheek
+# bones. Chosen on MediaPipe's canonical face and kept if they stray little from a rigid face in the
+# five real clips. The forehead is not among them: brows pull it about, twice as far as the rest
+# strays.
 RIGID_LANDMARKS = np.array(
     [
         6, 197, 195, 5, 4, 122, 351, 196, 419, 174, 399, 3, 248, 51, 281, 198, 420, 131, 360, 134,
@@ -106,10 +107,10 @@ def _stack(
 def head_to_camera_pose(head_transforms: NDArray[np.float64]) -> Poses:
     """Turn MediaPipe's head transforms into ours: the one place where conventions change.
 
-    camera_to_world = inverse(diag(1, -1, -1, 1) @ head_transform): MediaPipe's camera is OpenGL's (+y
-    up, +z backward), ours is OpenCV's (+y down, +z forward). World is head space in cm: +x to the
-    picture's right, +y up, +z out of the face. The nearest rotation replaces the linear part, which
-    carries MediaPipe's scale of the face.
+    camera_to_world = inverse(diag(1, -1, -1, 1) @ head_transform): MediaPipe's camera is OpenGL's
+    (+y up, +z backward), ours is OpenCV's (+y down, +z forward). World is head space in cm: +x to
+    the picture's right, +y up, +z out of the face. The nearest rotation replaces the linear part,
+    which carries MediaPipe's scale of the face.
 
     Args:
         head_transforms: Metric face to OpenGL camera, cm; NaN where lost. Shape (frames, 4, 4).
@@ -216,8 +217,8 @@ def triangulate_rest(
 ) -> NDArray[np.float64]:
     """Find the face at rest: each landmark's place in head space that fits all frames best.
 
-    Linear least squares per point: (R_x - a R_z) X = a t_z - t_x with a = (u - cx) / fx, and the same
-    for y. What moves (lips, brows) comes out at its mean.
+    Linear least squares per point: (R_x - a R_z) X = a t_z - t_x with a = (u - cx) / fx, and the
+    same for y. What moves (lips, brows) comes out at its mean.
 
     Args:
         seen_px: Landmarks in the picture. Shape (frames, points, 2).

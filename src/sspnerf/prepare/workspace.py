@@ -1,4 +1,4 @@
-"""What the stages of `prepare` share: the clip being written, its scratch files, and who is told."""
+"""What the stages of `prepare` share: the clip being written, scratch files, who is told."""
 
 import hashlib
 import json
@@ -85,7 +85,7 @@ class Workspace:
         return self._maps[name]
 
     def release(self, index: int) -> None:
-        """Hand the memory of mapped files back now and then; what was written stays in the files."""
+        """Hand the memory of mapped files back now and then; the files keep what was written."""
         if index % RELEASE_EVERY == RELEASE_EVERY - 1:
             import mmap
 

@@ -17,7 +17,6 @@ from sspnerf.data.clip import Clip, ClipWriter
 from sspnerf.data.manifest import Camera, ClipManifest, SpeechFeature, StageRecord
 from sspnerf.geometry.cameras import Intrinsics, project_points
 from sspnerf.geometry.face_mesh import FaceMesh
-from sspnerf.media.audio import write_waveform
 from sspnerf.media.speech import LOG_MEL_RATE_HZ, SPEECH_SAMPLE_RATE_HZ, log_mel
 from sspnerf.media.video import FilmWriter
 from sspnerf.synth.scene import (
@@ -86,9 +85,7 @@ def write_synthetic_clip(
         writer.write_array("landmarks", project_mesh(camera, performance.poses, mesh))
         _write_performance(writer, performance)
         writer.write_truth("phonemes", phoneme_table(speech.phonemes))
-        write_waveform(
-            writer.partial / "speech.wav", speech.waveform, sample_rate_hz=SPEECH_SAMPLE_RATE_HZ
-        )
+        writer.write_speech(speech.waveform)
         features = log_mel(speech.waveform)
         writer.write_feature("logmel", features)
         return writer.commit(_manifest(settings, camera, performance, features.shape[1]))

@@ -24,8 +24,8 @@ from sspnerf.render.portrait import Portrait, PortraitInfo, build_driven
 from sspnerf.render.volume import RenderedRays, render_rays
 from sspnerf.train.losses import mask_loss, photometric_loss, semantic_loss
 
-# Speech is heard louder and softer than it was (natural log of power; 0.5 is about 2 dB) and a little
-# noisy, so that the portrait listens to what is said and not to how it was recorded.
+# Speech is heard louder and softer than it was (natural log of power; 0.5 is about 2 dB) and a
+# little noisy, so that the portrait listens to what is said and not to how it was recorded.
 GAIN_NOISE = 0.5
 FEATURE_NOISE = 0.1
 # Enough training frames to know where the person can be.
@@ -86,7 +86,7 @@ class PortraitLearner:
     def _place(self) -> None:
         mesh, training = self.dataset.clip.mesh, len(self.dataset.training)
         surface = rest_surface(mesh, extent=self.driven.field.extent)
-        self.driven.place(torch.from_numpy(surface), chin_height=float(mesh.vertices[:, 1].min()))
+        self.driven.place(torch.from_numpy(surface), torch.from_numpy(mesh.vertices))
         self.driven.speech_encoder.set_statistics(torch.from_numpy(np.array(self.speech.features)))
         self.driven.upper_face_encoder.set_statistics(self.blendshapes[:training])
 

@@ -1,6 +1,6 @@
 """What a step is asked to make small; each function gives one number per ray, or a penalty.
 
-    L = L_p + semantic_weight L_s + mask_weight L_m + penalties
+L = L_p + semantic_weight L_s + mask_weight L_m + penalties
 """
 
 import torch
@@ -31,8 +31,8 @@ def semantic_loss(
         >>> semantic_loss(torch.zeros(1, 4), torch.tensor([2]))
         tensor([1.3863])
 
-    Source: L_s of Liu et al. 2022 (arXiv:2201.07786); softmax after compositing as in Zhi et al. 2021
-        (arXiv:2103.15875), eq. 5.
+    Source: L_s of Liu et al. 2022 (arXiv:2201.07786); softmax after compositing as in Zhi et al.
+        2021 (arXiv:2103.15875), eq. 5.
     """
     return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
 

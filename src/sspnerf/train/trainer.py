@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tomli_w
-import torch
 from PIL import Image
 
 from sspnerf.config import PRESETS, TrainConfig, read_settings, to_toml
@@ -106,7 +105,9 @@ def resume(run: Path, *, progress: ProgressCallback | None = None) -> Path:
         learner.load_state(checkpoint.tensors, checkpoint.plain)
     except (RuntimeError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise PortraitError(f"{run}: the checkpoint does not fit: {reason}", "train again") from error
+        raise PortraitError(
+            f"{run}: the checkpoint does not fit: {reason}", "train again"
+        ) from error
     _Loop(run, learner, progress, step=checkpoint.step, seconds=checkpoint.seconds).run()
     return run
 
@@ -116,7 +117,7 @@ def fit_to_clip(config: TrainConfig, clip: Clip) -> TrainConfig:
     if config.field.extent is not None:
         return config
     camera = clip.manifest.intrinsics
-    # The camera's distance from the head; the picture's rim lies further back, as the torso recedes.
+    # From the camera to the head; the picture's rim lies further back, as the torso recedes.
     distance = float(np.median(np.linalg.norm(clip.poses[:, :3, 3], axis=1)))
     half = distance * max(camera.width, camera.height) / (2 * camera.fx)
     extent = round(half * (1 + RECESSION / 2), 1)

@@ -1,0 +1,93 @@
+"""What training reads: the split, usable frames, and batches that say what the clip says."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sspnerf.data.clip import open_clip
+from sspnerf.data.dataset import ClipDataset, split_frames
+from sspnerf.data.pixel_sampling import PixelSampler
+from sspnerf.errors import ClipError
+
+
+def draw(clip, *, rays=300, frames=4, seed=0):
+    return ClipDataset(clip).draw(
+        PixelSampler(dynamic=True), rays=rays, frames=frames, generator=np.random.default_rng(seed)
+    )
+
+
+def with_valid(clip, tmp_path, valid):
+    changed = Path(shutil.copytree(clip.path, tmp_path / "clip"))
+    np.save(changed / "valid.npy", np.array(valid, dtype=bool))
+    return open_clip(changed)
+
+
+@pytest.mark.parametrize(
+    ("frames", "training"), [(2, 1), (3, 2), (11, 10), (12, 10), (22, 20), (1000, 909)]
+)
+def test_the_last_of_eleven_parts_is_held_out(frames, training):
+    assert split_frames(frames) == (range(training), range(training, frames))
+
+
+@given(st.integers(2, 10**6))
+def test_both_parts_of_a_split_hold_frames(frames):
+    training, held_out = split_frames(frames)
+    assert len(training) > 0
+    assert len(held_out) > 0
+    assert len(training) + len(held_out) == frames
+
+
+@pytest.mark.refuses
+@pytest.mark.parametrize("frames", [0, 1])
+def test_too_few_frames_are_refused(frames):
+    with pytest.raises(ValueError, match=f"the clip has {frames} frame; expected at least 2"):
+        split_frames(frames)
+
+
+def test_a_batch_says_what_the_clip_says(tiny_clip):
+    batch = draw(tiny_clip)
+    assert len(batch.frame_index) == 4
+    assert (np.diff(batch.frame_index) > 0).all()
+    assert len(batch.slot) == 300
+    for ray in range(0, 300, 7):
+        frame = batch.frame_index[batch.slot[ray]]
+        x, y = (int(v) for v in batch.pixels[ray] - 0.5)
+        assert batch.pixels[ray].tolist() == [x + 0.5, y + 0.5]
+        color = torch.from_numpy(tiny_clip.frames[frame, y, x].astype(np.float32) / 255)
+        behind = torch.from_numpy(tiny_clip.background[y, x].astype(np.float32) / 255)
+        assert torch.equal(batch.color[ray], color)
+        assert torch.equal(batch.background[ray], behind)
+        assert batch.labels[ray] == tiny_clip.labels[frame, y, x]
+        assert batch.mask[ray] == tiny_clip.mask[frame, y, x] / 255
+
+
+def test_only_training_frames_are_drawn(tiny_clip):
+    dataset = ClipDataset(tiny_clip)
+    assert (len(dataset.training), len(dataset.held_out)) == (10, 2)
+    seen = {i for seed in range(30) for i in draw(tiny_clip, rays=8, seed=seed).frame_index}
+    assert seen == set(range(10))
+
+
+def test_frames_that_were_not_tracked_are_left_out(tiny_clip, tmp_path):
+    clip = with_valid(tiny_clip, tmp_path, [0, 1, 0, 0, 1, 0, 0, 0, 0, 1, 1, 1])
+    assert ClipDataset(clip).usable.tolist() == [1, 4, 9]
+    assert draw(clip, frames=8).frame_index.tolist() == [1, 4, 9]
+
+
+def test_the_same_seed_draws_the_same_rays(tiny_clip):
+    first, second, other = (draw(tiny_clip, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first.pixels, second.pixels)
+    assert not torch.equal(first.pixels, other.pixels)
+
+
+@pytest.mark.refuses
+def test_a_clip_without_a_tracked_training_frame_is_refused(tiny_clip, tmp_path):
+    clip = with_valid(tiny_clip, tmp_path, [0] * 10 + [1, 1])
+    with pytest.raises(ClipError, match="no frame for training shows a tracked face") as caught:
+        ClipDataset(clip)
+    assert "preview" in caught.value.hint

@@ -1,0 +1,80 @@
+"""The field with what drives it: switches, placement, conditions per frame."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from small_fields import FEATURE_DIM, SMALL, WINDOW, condition_dim, untrained
+from sspnerf.fields.torso import pose_difference
+from sspnerf.geometry.rotations import rigid_transform
+
+POINTS = 20
+
+
+@pytest.fixture
+def points(generator):
+    head = torch.rand(POINTS, 3, generator=generator) * 30 - 20
+    torso = head + torch.tensor([1.0, 0.5, -0.5])
+    condition = torch.randn(POINTS, condition_dim(SMALL), generator=generator)
+    return head, torso, condition, torch.randn(POINTS, 6, generator=generator)
+
+
+@pytest.fixture
+def frames(generator):
+    windows = torch.randn(2, 8, WINDOW, FEATURE_DIM, generator=generator)
+    poses, torso_poses = rigid_transform(torch.randn(2, 2, 6, generator=generator))
+    return windows, torch.rand(2, 52, generator=generator), poses, torso_poses
+
+
+def test_without_torso_deformation_all_points_are_the_heads(points):
+    driven = untrained(replace(SMALL, torso_deformation=False), scale=50)
+    head, torso, condition, difference = points
+    output, residual = driven(head, torso, condition, difference)
+    elsewhere, _ = driven(head, torso * 0, condition, difference * 0)
+    plain = driven.field(head, condition, torch.zeros(POINTS))
+    assert torch.equal(residual, torch.zeros(POINTS, 3))
+    for ours, theirs, expected in zip(output, elsewhere, plain, strict=True):
+        assert torch.equal(ours, theirs)
+        assert torch.equal(ours, expected)
+
+
+def test_with_torso_deformation_points_are_asked_where_they_come_from(points):
+    driven = untrained(scale=50)
+    head, torso, condition, difference = points
+    output, _ = driven(head, torso, condition, difference)
+    position, weight, _ = driven.torso_deformation(head, torso, difference)
+    expected = driven.field(position, condition, weight)
+    for ours, theirs in zip(output, expected, strict=True):
+        # Autocast rounds the deformation's own matrix products to bfloat16.
+        torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.02)
+
+
+def test_placing_fits_the_surface_and_the_neck_to_the_person():
+    driven = untrained()
+    surface = torch.linspace(0, 1, driven.field.surface.numel()).view_as(driven.field.surface)
+    vertices = torch.tensor([[0.0, -9.0, 2.0], [0.0, 0.5, 6.0], [1.0, 7.0, 3.0]])
+    driven.place(surface, vertices)
+    assert torch.equal(driven.field.surface, surface)
+    assert -13 < driven.torso_deformation.neck_height < -9
+    assert driven.field.nose_height == 0.5
+    untrained(replace(SMALL, torso_deformation=False)).place(surface, vertices)
+
+
+def test_each_frame_is_driven_by_its_own_speech_and_face(frames):
+    driven = untrained()
+    windows, blendshapes, poses, torso_poses = frames
+    drive = driven.drive(windows, blendshapes, poses=poses, torso_poses=torso_poses)
+    speech, face = driven.speech_encoder(windows), driven.upper_face_encoder(blendshapes)
+    torch.testing.assert_close(drive.condition, torch.cat((speech, face), dim=-1))
+    torch.testing.assert_close(drive.difference, pose_difference(poses, torso_poses))
+    assert drive.condition.shape == (2, condition_dim(SMALL))
+
+
+def test_poses_learn_nothing_through_the_pose_difference(frames):
+    windows, blendshapes, poses, torso_poses = frames
+    drive = untrained().drive(
+        windows, blendshapes, poses=poses.requires_grad_(), torso_poses=torso_poses
+    )
+    assert drive.condition.requires_grad
+    assert not drive.difference.requires_grad

@@ -1,0 +1,49 @@
+"""An untrained portrait of the tiny clip: every part is there, nothing is learned."""
+
+import numpy as np
+import pytest
+import torch
+
+from small_fields import FEATURE_DIM, SMALL, untrained
+from sspnerf.config import to_toml
+from sspnerf.geometry.face_mesh import rest_surface
+from sspnerf.render.extent import EXTENT_NODES
+from sspnerf.render.portrait import Portrait, PortraitInfo
+
+
+@pytest.fixture(scope="session")
+def surface(tiny_clip):
+    """The tiny speaker's rest surface."""
+    return torch.from_numpy(rest_surface(tiny_clip.mesh, extent=SMALL.field.extent))
+
+
+@pytest.fixture
+def portrait(tiny_clip, surface) -> Portrait:
+    driven, told = untrained(scale=50), tiny_clip.manifest
+    driven.place(surface, torch.from_numpy(tiny_clip.mesh.vertices))
+    middle = slice(EXTENT_NODES // 4, 3 * EXTENT_NODES // 4)
+    extent_map = torch.zeros(EXTENT_NODES, EXTENT_NODES, dtype=torch.bool)
+    extent_map[middle, middle] = True
+    info = PortraitInfo(
+        source="Zoë",
+        licence=told.licence,
+        frame_rate_hz=told.frame_rate_hz,
+        width=told.width,
+        height=told.height,
+        camera=told.camera,
+        speech_feature="logmel",
+        speech_rate_hz=100.0,
+        speech_dim=FEATURE_DIM,
+        speech_level_db=-20.0,
+        band_scale=0.5,
+        training_frames=10,
+        config=to_toml(SMALL),
+    )
+    arrays = {
+        "background": torch.from_numpy(np.array(tiny_clip.background)),
+        "poses": torch.from_numpy(np.array(tiny_clip.poses)),
+        "torso_poses": torch.from_numpy(np.array(tiny_clip.torso_poses)),
+        "blendshapes": torch.from_numpy(np.array(tiny_clip.blendshapes)),
+        "extent_map": extent_map,
+    }
+    return Portrait(info, driven, arrays)

@@ -1,0 +1,127 @@
+"""Films: how long, in which order, one frame at a time, with sound."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tiny_speaker
+from sspnerf.errors import MediaError, UsageError
+from sspnerf.media.audio import read_waveform, write_waveform
+from sspnerf.media.speech import log_mel
+from sspnerf.media.video import probe_video
+from sspnerf.render.film import Film, speak, speech_features, there_and_back
+
+
+@pytest.fixture
+def rendered(portrait, monkeypatch):
+    """Count what is rendered: which frames of the clip."""
+    asked, render = [], portrait.render_frame
+
+    def counting(windows, *, clip_frame):
+        asked.append(clip_frame)
+        return render(windows, clip_frame=clip_frame)
+
+    monkeypatch.setattr(portrait, "render_frame", counting)
+    return asked
+
+
+@given(st.integers(1, 40))
+def test_walking_there_and_back_never_jumps_and_repeats(frames):
+    walk = [there_and_back(i, frames) for i in range(5 * frames)]
+    assert walk[:frames] == list(range(frames))
+    assert all(0 <= frame < frames for frame in walk)
+    if frames > 1:
+        assert all(abs(a - b) == 1 for a, b in itertools.pairwise(walk))
+        period = 2 * frames - 2
+        assert walk[period:] == walk[: len(walk) - period]
+
+
+@pytest.mark.parametrize(
+    ("samples", "frames"), [(1, 1), (319, 1), (640, 1), (961, 2), (7680, 12), (16000, 25)]
+)
+def test_a_film_lasts_as_long_as_the_speech(portrait, samples, frames):
+    film = Film(portrait, np.full(samples, 0.1, np.float32))
+    assert film.frames == len(film) == max(1, round(samples / 16000 * 25)) == frames
+
+
+def test_frames_are_rendered_one_by_one_as_they_are_wanted(portrait, rendered):
+    film = speak(portrait, tiny_speaker.waveform())
+    frames = iter(film)
+    assert rendered == []
+    first = next(frames)
+    assert rendered == [0]
+    next(frames)
+    assert rendered == [0, 1]
+    assert (first.shape, first.dtype) == ((48, 48, 3), np.uint8)
+
+
+def test_a_film_longer_than_the_clip_walks_its_poses_back(portrait, rendered):
+    film = speak(portrait, np.tile(tiny_speaker.waveform(), 2)[: 16 * 640])
+    assert len(list(film.render())) == 16
+    assert rendered == [*range(12), 10, 9, 8, 7]
+
+
+def test_a_quiet_recording_drives_the_portrait_like_a_loud_one(portrait):
+    sound = tiny_speaker.waveform()
+    loud, quiet = (next(iter(speak(portrait, sound * gain))) for gain in (1.0, 0.1))
+    # The floor of the features' logarithm lies nearer to a quiet recording.
+    assert np.abs(loud.astype(int) - quiet.astype(int)).max() <= 1
+
+
+def test_a_saved_film_has_all_frames_and_the_sound(portrait, tmp_path):
+    sound, seen = tiny_speaker.waveform(), []
+    path = speak(portrait, sound).save(
+        tmp_path / "film.mp4", progress=lambda done, total: seen.append((done, total))
+    )
+    info = probe_video(path)
+    assert (info.width, info.height, info.has_sound) == (48, 48, True)
+    assert info.frame_rate_hz == pytest.approx(25.0)
+    assert info.duration_s == pytest.approx(0.48, abs=0.001)
+    assert seen == [(i, 12) for i in range(1, 13)]
+    heard = read_waveform(path, sample_rate_hz=16000)
+    assert len(heard) == pytest.approx(len(sound), abs=1024)
+    shared = min(len(heard), len(sound))
+    # AAC keeps the waveform's shape, not its samples.
+    assert np.corrcoef(heard[:shared], sound[:shared])[0, 1] > 0.95
+    assert [p.name for p in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_a_film_that_breaks_leaves_nothing(portrait, tmp_path):
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        speak(portrait, tiny_speaker.waveform()).save(tmp_path / "film.mp4", progress=stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sound_file_is_spoken_like_its_waveform(portrait, tmp_path):
+    sound = tiny_speaker.waveform()
+    write_waveform(tmp_path / "speech.wav", sound)
+    for speech in (tmp_path / "speech.wav", str(tmp_path / "speech.wav")):
+        film = speak(portrait, speech)
+        np.testing.assert_allclose(film.waveform, sound, atol=1 / 32768)
+        assert film.frames == 12
+
+
+def test_features_are_those_of_the_training():
+    sound = tiny_speaker.waveform()
+    np.testing.assert_array_equal(speech_features("logmel", sound), log_mel(sound))
+
+
+@pytest.mark.refuses
+def test_features_that_cannot_be_computed_are_refused():
+    with pytest.raises(UsageError, match="listens to hubert features") as caught:
+        speech_features("hubert", tiny_speaker.waveform())
+    assert "logmel" in caught.value.hint
+
+
+@pytest.mark.refuses
+def test_no_speech_is_refused(portrait, tmp_path):
+    with pytest.raises(MediaError, match="the speech is empty"):
+        speak(portrait, np.zeros(0, np.float32))
+    with pytest.raises(MediaError, match=r"missing\.wav"):
+        speak(portrait, tmp_path / "missing.wav")

@@ -1,0 +1,181 @@
+"""The portrait: what is loaded renders what was saved, and damage is named."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sspnerf.errors import PortraitError
+from sspnerf.render import portrait as module
+from sspnerf.render.portrait import PORTRAIT_JSON, PORTRAIT_WEIGHTS, load_portrait
+
+
+@pytest.fixture
+def windows(portrait, tiny_clip):
+    return portrait.windows(np.array(tiny_clip.feature("logmel")), np.array([4]))
+
+
+@pytest.fixture
+def saved(portrait, tmp_path):
+    portrait.save(tmp_path)
+    return tmp_path
+
+
+def change_info(run, **changes):
+    content = json.loads((run / PORTRAIT_JSON).read_text()) | changes
+    (run / PORTRAIT_JSON).write_text(json.dumps(content))
+
+
+def change_tensors(run, change):
+    tensors = load_file(run / PORTRAIT_WEIGHTS)
+    change(tensors)
+    save_file(tensors, run / PORTRAIT_WEIGHTS)
+
+
+@pytest.mark.parametrize("clip_frame", [0, 11])
+def test_a_loaded_portrait_renders_the_same_frames(portrait, saved, windows, clip_frame):
+    expected = portrait.render_frame(windows, clip_frame=clip_frame)
+    loaded = load_portrait(str(saved))
+    found = loaded.render_frame(windows, clip_frame=clip_frame)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert loaded.info == portrait.info
+    assert loaded.frames == 12
+    assert sorted(path.name for path in saved.iterdir()) == [PORTRAIT_JSON, PORTRAIT_WEIGHTS]
+
+
+def test_a_frame_has_the_documented_types(portrait, windows):
+    frame = portrait.render_frame(windows, clip_frame=0)
+    assert (frame.color.shape, frame.color.dtype) == ((48, 48, 3), np.uint8)
+    for part, kind in ((frame.labels, np.uint8), (frame.accumulation, np.float32),
+                       (frame.distance, np.float32)):  # fmt: skip
+        assert (part.shape, part.dtype) == ((48, 48), kind)
+    assert frame.labels.max() <= 10
+    assert 0 <= frame.accumulation.min() <= frame.accumulation.max() <= 1
+
+
+def test_where_the_person_cannot_be_the_plate_is_shown(portrait, windows, tiny_clip):
+    frame = portrait.render_frame(windows, clip_frame=0)
+    empty = frame.accumulation == 0
+    assert 0.2 < empty.mean() < 0.9
+    np.testing.assert_array_equal(frame.color[empty], tiny_clip.background[empty])
+    assert not frame.labels[empty].any()
+    assert not frame.distance[empty].any()
+    assert (frame.distance[~empty] > 40).all()
+
+
+def test_without_a_person_only_the_plate_is_shown(portrait, windows, tiny_clip):
+    portrait.extent_map = torch.zeros_like(portrait.extent_map)
+    frame = portrait.render_frame(windows, clip_frame=0)
+    np.testing.assert_array_equal(frame.color, tiny_clip.background)
+
+
+def test_chunks_do_not_show(portrait, windows, monkeypatch):
+    expected = portrait.render_frame(windows, clip_frame=2)
+    monkeypatch.setattr(module, "RAYS_PER_CHUNK", 97)
+    found = portrait.render_frame(windows, clip_frame=2)
+    # Matrix products of another size may round the last bit of bfloat16 differently.
+    assert np.abs(found.color.astype(int) - expected.color.astype(int)).max() <= 1
+
+
+def test_frames_follow_speech_pose_and_blinks(portrait, tiny_clip):
+    features = np.array(tiny_clip.feature("logmel"))
+    quiet, loud = (portrait.windows(features, np.array([i])) for i in (0, 3))
+    assert not torch.equal(quiet, loud)
+    still = portrait.render_frame(quiet, clip_frame=4).color
+    assert (still != portrait.render_frame(loud, clip_frame=4).color).any()
+    assert (still != portrait.render_frame(quiet, clip_frame=0).color).any()
+    portrait.blendshapes = portrait.blendshapes.clone()
+    portrait.blendshapes[4, 9:11] = 1.0
+    assert (still != portrait.render_frame(quiet, clip_frame=4).color).any()
+
+
+def test_saving_again_replaces_what_was_there(portrait, saved):
+    portrait.info = portrait.info.model_copy(update={"source": "another"})
+    portrait.save(saved)
+    assert load_portrait(saved).info.source == "another"
+    assert len(list(saved.iterdir())) == 2
+
+
+@pytest.mark.refuses
+def test_a_folder_without_a_portrait_is_refused(tmp_path):
+    expected = r"holds no portrait: portrait\.json is missing"
+    with pytest.raises(PortraitError, match=expected) as caught:
+        load_portrait(tmp_path)
+    assert "sspnerf train" in caught.value.hint
+
+
+@pytest.mark.refuses
+@pytest.mark.parametrize("version", [0, 2, None])
+def test_another_version_is_refused(saved, version):
+    change_info(saved, schema_version=version)
+    with pytest.raises(PortraitError, match=f"portrait schema version {version}; .* reads 1"):
+        load_portrait(saved)
+
+
+@pytest.mark.refuses
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe"])
+def test_a_description_that_cannot_be_read_is_named(saved, text):
+    (saved / PORTRAIT_JSON).write_bytes(text)
+    with pytest.raises(PortraitError, match=r"portrait\.json is damaged: .+"):
+        load_portrait(saved)
+
+
+@pytest.mark.refuses
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mood": "good"}, "mood: Extra inputs are not permitted"),
+        ({"width": "wide"}, "width: Input should be a valid integer"),
+        ({"camera": {"fx": 1.0, "fy": 1.0, "cx": 0.0}}, "camera.cy: Field required"),
+    ],
+)
+def test_a_wrong_entry_of_the_description_is_named(saved, changes, message):
+    change_info(saved, **changes)
+    with pytest.raises(PortraitError, match=rf"portrait\.json is damaged: {message}"):
+        load_portrait(saved)
+
+
+@pytest.mark.refuses
+@pytest.mark.parametrize("kept", [None, 0, 5, 2000])
+def test_weights_that_are_missing_or_cut_off_are_named(saved, kept):
+    weights = saved / PORTRAIT_WEIGHTS
+    content = weights.read_bytes()
+    weights.unlink()
+    if kept is not None:
+        weights.write_bytes(content[:kept])
+    expected = r"portrait\.safetensors cannot be loaded: .+"
+    with pytest.raises(PortraitError, match=expected) as caught:
+        load_portrait(saved)
+    assert caught.value.hint
+
+
+@pytest.mark.refuses
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"field": {"extent": 24.0}}, {"stepps": 3}, {"field": {"hidden": "wide"}}],
+)
+def test_settings_that_do_not_fit_the_weights_are_refused(saved, config):
+    change_info(saved, config=config)
+    with pytest.raises(PortraitError, match=r"cannot be loaded: .+"):
+        load_portrait(saved)
+
+
+@pytest.mark.refuses
+@pytest.mark.parametrize(
+    "name", ["poses", "blendshapes", "background", "extent_map", "driven.field.table"]
+)
+def test_a_missing_tensor_is_refused(saved, name):
+    change_tensors(saved, lambda tensors: tensors.pop(name))
+    with pytest.raises(PortraitError, match=r"cannot be loaded: .+"):
+        load_portrait(saved)
+
+
+@pytest.mark.refuses
+@pytest.mark.parametrize("name", ["torso_poses", "blendshapes", "background", "extent_map"])
+def test_a_tensor_of_another_shape_is_named(saved, name):
+    change_tensors(saved, lambda tensors: tensors.update({name: tensors[name][:-1].clone()}))
+    with pytest.raises(PortraitError, match=rf"{name} has shape \(.*\); expected \(.*\)"):
+        load_portrait(saved)

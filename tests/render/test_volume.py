@@ -1,0 +1,179 @@
+"""Rendering an analytic ball: silhouette, color, accumulation and distance are known."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from small_fields import BallField, ConditionField, condition_dim, no_drive, untrained
+from sspnerf.config import BandConfig
+from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
+from sspnerf.fields.driven_field import Drive
+from sspnerf.geometry.cameras import Intrinsics, pixel_centers
+from sspnerf.geometry.rays import cast_rays
+from sspnerf.geometry.rotations import rigid_transform
+from sspnerf.render.volume import render_rays, surface_distance
+
+SIZE, RADIUS, DISTANCE = 24, 6.0, 60.0
+CAMERA = Intrinsics(fx=60.0, fy=60.0, cx=12.0, cy=12.0, width=SIZE, height=SIZE)
+FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
+FACING[2, 3] = DISTANCE
+
+
+def rays_of(pose=FACING, torso_pose=None):
+    pixels = pixel_centers(SIZE, SIZE)
+    return cast_rays(
+        CAMERA,
+        pixels,
+        poses=pose[None],
+        torso_poses=(pose if torso_pose is None else torso_pose)[None],
+        slot=torch.zeros(len(pixels), dtype=torch.long),
+    )
+
+
+def chords(rays):
+    """For each ray: the nearest it comes to the origin, cm, and where it enters the ball."""
+    middle = -(rays.origin * rays.direction).sum(-1)
+    nearest = (rays.origin + middle[:, None] * rays.direction).norm(dim=-1)
+    half = (RADIUS**2 - nearest.square()).clamp(min=0).sqrt()
+    return nearest, middle - half, 2 * half
+
+
+def render(driven, rays, **options):
+    behind = torch.linspace(0, 1, len(rays) * 3).view(len(rays), 3)
+    options = {"background": behind, "band": driven.config.band} | options
+    return behind, render_rays(driven, rays, no_drive(), **options)
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.3])
+def test_a_dense_ball_is_a_disc_of_its_color_at_its_front(backend, turn):
+    pose = rigid_transform(torch.tensor([0.2 * turn, turn, 0.0, 0.0, 0.0, 0.0])) @ FACING
+    rays = rays_of(pose)
+    behind, seen = render(BallField(radius=RADIUS), rays)
+    nearest, entry, _ = chords(rays)
+    inside, outside = nearest < RADIUS - 0.3, nearest > RADIUS + 0.01
+    assert inside.sum() > 90
+    assert outside.sum() > 90
+    torch.testing.assert_close(seen.accumulation[inside], torch.ones(int(inside.sum())))
+    torch.testing.assert_close(
+        seen.color[inside], torch.tensor(BallField.color).expand(int(inside.sum()), 3)
+    )
+    assert (seen.logits[inside].argmax(-1) == SemanticClass.SKIN).all()
+    # Samples are 0.15 cm long (0.16 along slanted rays), and light gets 1/40 cm deep.
+    assert (seen.distance - entry)[inside].abs().max() < 0.2
+    assert torch.equal(seen.accumulation[outside], torch.zeros(int(outside.sum())))
+    assert torch.equal(seen.color[outside], behind[outside])
+    assert (seen.logits[outside].argmax(-1) == SemanticClass.BACKGROUND).all()
+
+
+def test_a_thin_ball_absorbs_by_the_length_of_the_way_through_it(backend):
+    rays = rays_of()
+    behind, seen = render(BallField(radius=RADIUS, density=0.1), rays)
+    _, _, chord = chords(rays)
+    expected = 1 - torch.exp(-0.1 * chord)
+    # The way is known to one sample of 0.15 cm at either end.
+    assert (seen.accumulation - expected).abs().max() < 0.1 * 0.16
+    share = seen.accumulation[:, None]
+    torch.testing.assert_close(
+        seen.color, share * torch.tensor(BallField.color) + (1 - share) * behind
+    )
+
+
+def test_nothing_shows_exactly_the_background(backend):
+    behind, seen = render(BallField(density=0.0), rays_of())
+    assert torch.equal(seen.color, behind)
+    assert torch.equal(seen.accumulation, torch.zeros(len(behind)))
+    assert torch.equal(seen.distance, torch.zeros(len(behind)))
+    assert (seen.logits.argmax(-1) == SemanticClass.BACKGROUND).all()
+    assert seen.logits.softmax(-1)[:, SemanticClass.BACKGROUND].min() > 0.99
+    assert seen.logits.shape == (len(behind), SEMANTIC_CLASSES)
+
+
+def test_each_ray_is_driven_by_its_own_frame(backend):
+    driven, rays = ConditionField(radius=RADIUS), rays_of()
+    some = rays.select(torch.tensor([SIZE * 12 + 12] * 3))
+    some = replace(some, slot=torch.tensor([1, 0, 1]))
+    condition = torch.zeros(2, condition_dim(driven.config))
+    condition[:, :3] = torch.tensor([[0.1, 0.2, 0.3], [0.7, 0.8, 0.9]])
+    seen = render_rays(
+        driven, some, Drive(condition, torch.zeros(2, 6)), background=torch.zeros(3, 3),
+        band=driven.config.band,
+    )  # fmt: skip
+    torch.testing.assert_close(seen.color, condition[[1, 0, 1], :3])
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_samples_lie_in_the_band_around_the_surface(scale):
+    driven, rays = BallField(), rays_of()
+    band = BandConfig(samples=8, front=2.0, back=4.0)
+    render(driven, rays, band=band, band_scale=scale)
+    positions = driven.asked[0].view(len(rays), 8, 3)
+    along = (positions - rays.origin[:, None]).norm(dim=-1)
+    surface = DISTANCE / -rays.direction[:, 2]  # the plane z = 0
+    middles = (torch.arange(8) + 0.5) / 8 * 6.0 - 2.0
+    torch.testing.assert_close(along - surface[:, None], (middles * scale).expand(len(rays), 8),
+                               rtol=1e-4, atol=1e-4)  # fmt: skip
+
+
+def test_training_shifts_samples_by_less_than_half_of_one(generator):
+    driven, rays = BallField(), rays_of()
+    band = BandConfig(samples=8, front=2.0, back=2.0)
+    render(driven, rays, band=band)
+    render(driven, rays, band=band, generator=generator)
+    fixed, shifted = (asked.view(len(rays), 8, 3) for asked in driven.asked)
+    moved = (shifted - fixed).norm(dim=-1)
+    torch.testing.assert_close(moved, moved[:, :1].expand_as(moved), rtol=1e-3, atol=1e-4)
+    assert 0.2 < moved.max() <= 0.2501
+
+
+def test_the_surface_is_found_as_head_above_and_as_torso_below():
+    driven = untrained()
+    driven.place(torch.full_like(driven.field.surface, 3.0), torch.zeros(1, 3))
+    nearer = FACING.clone()
+    nearer[2, 3] = DISTANCE - 5
+    rays = rays_of(FACING, nearer)
+    found = surface_distance(driven, rays).view(SIZE, SIZE)
+    head, torso = ((DISTANCE - back - 3) / -rays.direction[:, 2] for back in (0, 5))
+    # The upper rows lie 10 cm above the neck, the lower ones 10 cm below.
+    torch.testing.assert_close(found[0], head.view(SIZE, SIZE)[0], rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(found[-1], torso.view(SIZE, SIZE)[-1], rtol=1e-4, atol=1e-2)
+    assert not found.requires_grad
+
+
+def test_pictures_are_differentiable_in_parameters_and_poses():
+    driven = untrained(scale=50)
+    vector = torch.zeros(6, requires_grad=True)
+    rays = rays_of(rigid_transform(vector) @ FACING, FACING)
+    _, seen = render(driven, rays.select(slice(200, 260)), background=torch.zeros(60, 3))
+    (seen.color.square().sum() + seen.accumulation.sum() + seen.logits.square().sum()).backward()
+    assert vector.grad.isfinite().all()
+    assert (vector.grad != 0).all()
+    assert driven.field.table.grad.abs().max() > 0
+    assert not seen.distance.requires_grad
+
+
+def test_no_rays_see_nothing(backend):
+    none = rays_of().select(slice(0, 0))
+    seen = render_rays(
+        BallField(), none, no_drive(), background=torch.zeros(0, 3), band=BandConfig(samples=3)
+    )
+    assert seen.color.shape == (0, 3)
+    assert seen.logits.shape == (0, SEMANTIC_CLASSES)
+
+
+def test_the_reference_and_the_compiled_kernels_render_the_same(monkeypatch):
+    driven, rays = untrained(scale=50), rays_of()
+    pictures = []
+    for name in ("reference", "auto"):
+        monkeypatch.setenv("SSPNERF_BACKEND", name)
+        with torch.no_grad():
+            pictures.append(render(driven, rays)[1].color)
+    # Inside the field numbers may be bfloat16: 8 bits.
+    torch.testing.assert_close(*pictures, rtol=0, atol=2**-8)
+
+
+def test_the_background_label_is_as_certain_as_documented():
+    _, seen = render(BallField(density=0.0), rays_of().select(slice(0, 1)))
+    probability = float(seen.logits.softmax(-1)[0, SemanticClass.BACKGROUND])
+    assert probability == pytest.approx(1 / (1 + 10 * math.exp(-8)), abs=1e-6)
