@@ -17,7 +17,8 @@ from sspnerf.media.speech import LOG_MEL_DIM, LOG_MEL_RATE_HZ, SPEECH_SAMPLE_RAT
 FRAMES, SIZE, FRAME_RATE_HZ = 12, 48, 25.0
 FOCAL_PX, CAMERA_DISTANCE_CM = 80.0, 60.0
 HEAD_CENTER, HEAD_RADII = np.array([0.0, 0.0, -2.0]), np.array([7.0, 9.5, 8.0])
-TORSO_LOW, TORSO_HIGH = np.array([-14.0, -40.0, -10.0]), np.array([14.0, -11.0, 2.0])
+# The torso's front lies within 4 cm of the face's surface, continued: inside the band of samples.
+TORSO_LOW, TORSO_HIGH = np.array([-14.0, -40.0, -12.0]), np.array([14.0, -11.0, -2.0])
 MOUTH_HEIGHT_CM, MOUTH_HALF_WIDTH_CM = -5.0, 2.5
 TORSO_SHARE = 0.4
 BLINKS = (5,)

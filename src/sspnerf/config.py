@@ -107,6 +107,8 @@ class LossConfig:
     """Weight of the parsing loss (Semantic-NeRF's value; SSP-NeRF's is not known)."""
     mask_weight: float = 0.05
     """Weight of the accumulation's difference from the person mask."""
+    lip_weight: float = 0.02
+    """Weight of teaching the speech encoder the mouth's blendshapes; 0: pictures alone teach it."""
     pose_weight: float = 1e-3
     """Weight that pulls the pose correction to zero."""
     deformation_weight: float = 1e-3
@@ -114,7 +116,13 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        for name in ("semantic_weight", "mask_weight", "pose_weight", "deformation_weight"):
+        for name in (
+            "semantic_weight",
+            "mask_weight",
+            "lip_weight",
+            "pose_weight",
+            "deformation_weight",
+        ):
             check_range(f"loss.{name}", getattr(self, name), 0, 1000)
 
 

@@ -74,7 +74,13 @@ def test_a_wall_does_not_hide_the_haze_in_front_of_it(wall):
 @pytest.mark.parametrize("haze", [1e-6, 1e-4])
 def test_thin_haze_absorbs_its_share_in_float32(haze):
     weights = ray_weights(torch.tensor([haze]), torch.tensor([0.0, 1.0]))
-    torch.testing.assert_close(weights, torch.tensor([-math.expm1(-haze)]))
+    torch.testing.assert_close(weights, torch.tensor([-math.expm1(-haze)]), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("haze", [1e-6, 1e-4])
+def test_a_film_of_thin_haze_keeps_its_share_in_both_implementations(backend, haze):
+    out = composite(torch.tensor([haze]), torch.tensor([0.0, 1.0]), torch.ones(1, 1))
+    torch.testing.assert_close(out.values, torch.tensor([-math.expm1(-haze)]), rtol=1e-6, atol=0)
 
 
 @given(rays(), st.data())

@@ -119,6 +119,21 @@ class SpeechEncoder(nn.Module):
         self.feature_mean.copy_(features.mean(dim=0))
         self.feature_scale.copy_(features.std(dim=0).clamp(min=1e-3))
 
+    def encode(
+        self, windows: Float[Tensor, "windows window feature_dim"]
+    ) -> Float[Tensor, "windows speech_dim"]:
+        """Encode windows one by one, without their neighbours."""
+        normal = (windows - self.feature_mean) / self.feature_scale
+        encoded: Tensor = self.window_net(normal.transpose(1, 2))
+        return encoded
+
+    def attend(
+        self, encoded: Float[Tensor, "frames neighbours speech_dim"]
+    ) -> Float[Tensor, "frames speech_dim"]:
+        """Weigh the encoded windows of frames i - 4 .. i + 3."""
+        scores = self.attention_out(self.attention_net(encoded.transpose(1, 2)))
+        return (torch.softmax(scores, dim=-1)[..., None] * encoded).sum(dim=1)
+
     def forward(
         self, windows: Float[Tensor, "frames neighbours window feature_dim"]
     ) -> Float[Tensor, "frames speech_dim"]:
@@ -131,13 +146,7 @@ class SpeechEncoder(nn.Module):
         Returns:
             The speech part of the condition. Shape (frames, speech_dim).
         """
-        normal = (windows - self.feature_mean) / self.feature_scale
-        encoded = self.window_net(normal.flatten(0, 1).transpose(1, 2)).unflatten(
-            0, windows.shape[:2]
-        )
-        scores = self.attention_out(self.attention_net(encoded.transpose(1, 2)))
-        weighted: Tensor = (torch.softmax(scores, dim=-1)[..., None] * encoded).sum(dim=1)
-        return weighted
+        return self.attend(self.encode(windows.flatten(0, 1)).reshape(*windows.shape[:2], -1))
 
 
 class UpperFaceEncoder(nn.Module):

@@ -17,7 +17,8 @@ def rotation_from_vector(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*b
         Rotation matrices. Shape (*batch, 3, 3).
 
     Example:
-        >>> rotation_from_vector(torch.tensor([0.0, 0.0, torch.pi / 2])).round(decimals=4)
+        >>> quarter = rotation_from_vector(torch.tensor([0.0, 0.0, torch.pi / 2]))
+        >>> quarter.round(decimals=4) + 0.0  # turns -0 into 0
         tensor([[ 0., -1.,  0.],
                 [ 1.,  0.,  0.],
                 [ 0.,  0.,  1.]])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import cast
 
 import av
 import numpy as np
@@ -227,7 +227,7 @@ class FilmWriter:
         self._sample_rate_hz = sample_rate_hz
         self._frames = 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "FilmWriter":
         """Open the partial file and both tracks."""
         try:
             with self._writing():

@@ -166,7 +166,9 @@ def _neck(places: FramePlaces, bare: NDArray[np.bool_]) -> NDArray[np.bool_]:
     count, pieces, _, _ = cv2.connectedComponentsWithStats(clothes, connectivity=4)
     outside = np.unique(pieces[_rim(reach) & (clothes > 0)])
     enclosed = np.isin(pieces, np.setdiff1d(np.arange(1, count), outside))
-    return _largest((reach & (clothes == 0)) | (reach & enclosed))
+    whole = (reach & ((clothes == 0) | enclosed)).astype(np.uint8)
+    # Nor does a neck end in thin spikes along the collar.
+    return _largest(np.asarray(cv2.morphologyEx(whole, cv2.MORPH_OPEN, disk)) > 0)
 
 
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -14,20 +14,22 @@ from sspnerf.config import TrainConfig, to_toml
 from sspnerf.data.dataset import ClipDataset, RayBatch
 from sspnerf.data.pixel_sampling import PixelSampler
 from sspnerf.data.semantics import SEMANTIC_CLASSES
-from sspnerf.fields.conditioning import neighbour_windows
+from sspnerf.fields.conditioning import ATTENTION_CENTER, ATTENTION_FRAMES, window_length
 from sspnerf.geometry.cameras import pixel_centers
 from sspnerf.geometry.face_mesh import rest_surface
 from sspnerf.geometry.rays import cast_rays
 from sspnerf.geometry.rotations import rigid_transform
+from sspnerf.media.speech import speech_windows
 from sspnerf.render.extent import EXTENT_NODES, collect_extent, widen_extent
 from sspnerf.render.portrait import Portrait, PortraitInfo, build_driven
 from sspnerf.render.volume import RenderedRays, render_rays
+from sspnerf.train.lip_teacher import LipTeacher, run_with_neighbours
 from sspnerf.train.losses import mask_loss, photometric_loss, semantic_loss
 
 # Speech is heard louder and softer than it was (natural log of power; 0.5 is about 2 dB) and a
 # little noisy, so that the portrait listens to what is said and not to how it was recorded.
-GAIN_NOISE = 0.5
-FEATURE_NOISE = 0.1
+GAIN_NOISE = 0.3
+FEATURE_NOISE = 0.05
 # Enough training frames to know where the person can be.
 EXTENT_FRAMES = 150
 
@@ -81,6 +83,11 @@ class PortraitLearner:
         self.blendshapes = torch.from_numpy(np.array(clip.blendshapes))
         self._place()
         self.correction = nn.Parameter(torch.zeros(len(dataset.training), 6))
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            self.teacher = LipTeacher(
+                self.blendshapes[: len(dataset.training)], speech_dim=config.field.speech_dim
+            )
         self.optimiser = self._build_optimiser()
 
     def _place(self) -> None:
@@ -94,6 +101,7 @@ class PortraitLearner:
         rates = self.config.optimiser
         grid = [self.driven.field.table]
         networks = [p for p in self.driven.parameters() if p is not self.driven.field.table]
+        networks += self.teacher.parameters()
         groups = [
             {"params": grid, "lr": rates.grid_rate},
             {"params": networks, "lr": rates.network_rate},
@@ -117,18 +125,31 @@ class PortraitLearner:
         return rigid_transform(self.correction[frame_index]) @ poses
 
     def hear(self, frame_index: NDArray[np.int64], *, augment: bool) -> Tensor:
-        """Return the speech windows of frames, as if recorded a little differently each time."""
-        windows = neighbour_windows(
+        """Return the speech windows of frames' neighbours (see `SpeechEncoder`).
+
+        Args:
+            frame_index: Which frames. Shape (frames,).
+            augment: As if recorded a little differently each time.
+        """
+        neighbours = np.arange(ATTENTION_FRAMES) - ATTENTION_CENTER
+        windows = self._windows(frame_index[:, None] + neighbours)
+        return self._recorded_differently(windows) if augment else windows
+
+    def _windows(self, frame_index: NDArray[np.int64]) -> Tensor:
+        """Cut the speech windows of frames. Shape (*frame_index, window, feature_dim)."""
+        rate = self.dataset.clip.manifest.frame_rate_hz
+        windows = speech_windows(
             self.speech.features,
-            frame_index,
             rate_hz=self.speech.rate_hz,
-            frame_rate_hz=self.dataset.clip.manifest.frame_rate_hz,
+            frame_times_s=(frame_index.reshape(-1) + 0.5) / rate,
+            window=window_length(self.speech.rate_hz),
         )
-        if augment:
-            gain = torch.randn(len(windows), 1, 1, 1, generator=self.generator)
-            noise = torch.randn(windows.shape, generator=self.generator)
-            windows = windows + GAIN_NOISE * gain + FEATURE_NOISE * noise
-        return windows
+        return torch.from_numpy(windows.reshape(*frame_index.shape, *windows.shape[1:]))
+
+    def _recorded_differently(self, windows: Tensor) -> Tensor:
+        gain = torch.randn(len(windows), 1, 1, 1, generator=self.generator)
+        noise = torch.randn(windows.shape, generator=self.generator)
+        return windows + GAIN_NOISE * gain + FEATURE_NOISE * noise
 
     def step(self, progress: float) -> StepReport:
         """Learn from one batch of rays.
@@ -193,7 +214,14 @@ class PortraitLearner:
         weights = self.config.loss
         penalty = weights.mask_weight * mask_loss(rendered.accumulation, batch.mask).mean()
         penalty = penalty + weights.deformation_weight * rendered.residual.square().mean()
-        return penalty + weights.pose_weight * self.correction[batch.frame_index].square().mean()
+        penalty = penalty + weights.pose_weight * self.correction[batch.frame_index].square().mean()
+        return penalty + weights.lip_weight * self._lesson() if weights.lip_weight else penalty
+
+    def _lesson(self) -> Tensor:
+        """Let the teacher ask the speech encoder about some runs of frames."""
+        frames = self.teacher.draw(self.random)
+        windows = self._recorded_differently(self._windows(run_with_neighbours(frames)))
+        return self.teacher.loss(self.driven.speech_encoder, windows, frames)
 
     @torch.no_grad()
     def portrait(self, progress: float) -> Portrait:
@@ -251,6 +279,7 @@ class PortraitLearner:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that a resumed training needs: tensors, and what JSON can hold."""
         tensors = {f"driven.{name}": t for name, t in self.driven.state_dict().items()}
+        tensors |= {f"teacher.{name}": t for name, t in self.teacher.state_dict().items()}
         tensors["correction"] = self.correction.detach()
         tensors["torch_generator"] = self.generator.get_state()
         for place, moments in self.optimiser.state_dict()["state"].items():
@@ -267,10 +296,10 @@ class PortraitLearner:
         Raises:
             RuntimeError, KeyError: If it is of other networks.
         """
-        prefix = "driven."
-        self.driven.load_state_dict(
-            {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-        )
+        for prefix, module in (("driven.", self.driven), ("teacher.", self.teacher)):
+            module.load_state_dict(
+                {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+            )
         with torch.no_grad():
             self.correction.copy_(tensors["correction"])
         self.generator.set_state(tensors["torch_generator"])
