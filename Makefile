@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 MINUTES ?= 4
 SIZE ?= $(if $(CLIP),256,96)
-export OMP_WAIT_POLICY ?= PASSIVE
+export GOMP_SPINCOUNT ?= 20000
 ifneq ($(wildcard ../shared/models),)
 export SSPNERF_MODELS ?= $(abspath ../shared/models)
 endif

@@ -81,7 +81,9 @@ def prepare(
     from sspnerf.prepare.pipeline import prepare as run_prepare
 
     with _stages() as advance:
-        prepared = run_prepare(video, clip, settings, overwrite=overwrite, progress=advance)
+        prepared = run_prepare(
+            video, clip, settings, overwrite=overwrite, progress=advance, warn=_warn
+        )
     manifest = prepared.manifest
     lost = int(manifest.frames - prepared.valid.sum())
     out.print(
@@ -89,8 +91,6 @@ def prepare(
         f"{manifest.frame_rate_hz:g} frames/s, face not found in {lost})",
         soft_wrap=True,
     )
-    if not manifest.has_speech:
-        err.print(f"warning: {video} has no sound; train it with --speech FILE", soft_wrap=True)
 
 
 def train(
@@ -220,8 +220,9 @@ VERBS: dict[str, Callable[..., None]] = {
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command line and exit: 0 done, 1 our error, 2 wrong usage, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    # Threads that spin while they wait slow each other down manifold as soon as anything else runs.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that spin for long while they wait slow each other down tenfold as soon as another
+    # program does the same; threads that never spin are a third slower on an idle machine.
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     debug = "--debug" in arguments
     if debug:
         arguments.remove("--debug")
@@ -241,6 +242,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         err.print("interrupted")
         sys.exit(INTERRUPTED)
     sys.exit(0)
+
+
+def _warn(line: str) -> None:
+    """Print something that is not as it should be, but no reason to stop."""
+    err.print(f"warning: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _say(error: SspnerfError) -> None:

@@ -16,9 +16,9 @@ from sspnerf.errors import ClipError
 
 
 def draw(clip, *, rays=300, frames=4, seed=0):
-    return ClipDataset(clip).draw(
-        PixelSampler(dynamic=True), rays=rays, frames=frames, generator=np.random.default_rng(seed)
-    )
+    dataset, random = ClipDataset(clip), np.random.default_rng(seed)
+    index = dataset.choose(np.arange(10), frames=frames, generator=random)
+    return dataset.draw(PixelSampler(dynamic=True), index, rays=rays, generator=random)
 
 
 def with_valid(clip, tmp_path, valid):
@@ -77,6 +77,13 @@ def test_frames_that_were_not_tracked_are_left_out(tiny_clip, tmp_path):
     clip = with_valid(tiny_clip, tmp_path, [0, 1, 0, 0, 1, 0, 0, 0, 0, 1, 1, 1])
     assert ClipDataset(clip).usable.tolist() == [1, 4, 9]
     assert draw(clip, frames=8).frame_index.tolist() == [1, 4, 9]
+
+
+def test_preferred_frames_are_chosen_where_they_show_a_face(tiny_clip, tmp_path):
+    dataset = ClipDataset(with_valid(tiny_clip, tmp_path, [0, 1, 0, 0, 1, 0, 0, 0, 0, 1, 1, 1]))
+    random = np.random.default_rng(0)
+    assert dataset.choose(np.array([2, 4, 11]), frames=3, generator=random).tolist() == [4]
+    assert dataset.choose(np.array([2, 3]), frames=3, generator=random).tolist() == [1, 4, 9]
 
 
 def test_the_same_seed_draws_the_same_rays(tiny_clip):

@@ -64,8 +64,8 @@ def test_placing_fits_the_surface_and_the_neck_to_the_person():
 def test_each_frame_is_driven_by_its_own_speech_and_face(frames):
     driven = untrained()
     windows, blendshapes, poses, torso_poses = frames
-    drive = driven.drive(windows, blendshapes, poses=poses, torso_poses=torso_poses)
     speech, face = driven.speech_encoder(windows), driven.upper_face_encoder(blendshapes)
+    drive = driven.drive(speech, blendshapes, poses=poses, torso_poses=torso_poses)
     torch.testing.assert_close(drive.condition, torch.cat((speech, face), dim=-1))
     torch.testing.assert_close(drive.difference, pose_difference(poses, torso_poses))
     assert drive.condition.shape == (2, condition_dim(SMALL))
@@ -73,8 +73,12 @@ def test_each_frame_is_driven_by_its_own_speech_and_face(frames):
 
 def test_poses_learn_nothing_through_the_pose_difference(frames):
     windows, blendshapes, poses, torso_poses = frames
-    drive = untrained().drive(
-        windows, blendshapes, poses=poses.requires_grad_(), torso_poses=torso_poses
+    driven = untrained()
+    drive = driven.drive(
+        driven.speech_encoder(windows),
+        blendshapes,
+        poses=poses.requires_grad_(),
+        torso_poses=torso_poses,
     )
     assert drive.condition.requires_grad
     assert not drive.difference.requires_grad

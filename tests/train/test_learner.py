@@ -72,6 +72,14 @@ def test_the_pose_correction_is_baked_into_training_frames_only(tiny_clip):
     assert shift[training:].abs().max() == 0
 
 
+def test_training_hears_what_rendering_hears(tiny_clip):
+    """Shared speech windows give the same encoding as each frame's own eight."""
+    learner, frames = learner_of(tiny_clip), np.array([0, 3, 4, 11])
+    windows = learner.portrait(0.0).windows(learner.speech.features, frames)
+    expected = learner.driven.speech_encoder(windows)
+    torch.testing.assert_close(learner.hear(frames, augment=False), expected)
+
+
 def test_without_parsing_the_semantic_branch_learns_nothing(tiny_clip):
     learner = learner_of(tiny_clip, replace(SMALL, parsing=False))
     learner.step(0.0)

@@ -72,18 +72,40 @@ class ClipDataset:
             )
         self.background = torch.from_numpy(clip.background.reshape(-1, 3))
 
+    def choose(
+        self, among: NDArray[np.int64], *, frames: int, generator: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Choose training frames at random, each once.
+
+        Args:
+            among: Frames to prefer; others are taken if none of these shows a tracked face.
+            frames: How many; fewer where there are not so many.
+            generator: Source of randomness.
+
+        Returns:
+            Sorted frame indices.
+        """
+        usable = np.intersect1d(among, self.usable)
+        if not len(usable):
+            usable = self.usable
+        return np.sort(generator.choice(usable, min(frames, len(usable)), replace=False))
+
     def draw(
-        self, sampler: PixelSampler, *, rays: int, frames: int, generator: np.random.Generator
+        self,
+        sampler: PixelSampler,
+        index: NDArray[np.int64],
+        *,
+        rays: int,
+        generator: np.random.Generator,
     ) -> RayBatch:
-        """Draw a batch of rays from random training frames.
+        """Draw a batch of rays from frames of the clip.
 
         Args:
             sampler: Decides which pixels.
+            index: The frames. Shape (slots,).
             rays: Rays in all.
-            frames: Frames to draw them from.
             generator: Source of randomness.
         """
-        index = np.sort(generator.choice(self.usable, min(frames, len(self.usable)), replace=False))
         clip = self.clip
         labels = np.stack([clip.labels[i] for i in index])
         mask = np.stack([clip.mask[i] for i in index])

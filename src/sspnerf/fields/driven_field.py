@@ -61,7 +61,7 @@ class DrivenField(nn.Module):
 
     def drive(
         self,
-        windows: Float[Tensor, "frames neighbours window feature_dim"],
+        speech: Float[Tensor, "frames speech_dim"],
         blendshapes: Float[Tensor, "frames 52"],
         *,
         poses: Float[Tensor, "frames 4 4"],
@@ -70,13 +70,12 @@ class DrivenField(nn.Module):
         """Encode what drives each frame; once per frame, not per ray.
 
         Args:
-            windows: Speech windows of each frame's neighbours (see `SpeechEncoder`).
+            speech: What `speech_encoder` heard around each frame. Shape (frames, speech_dim).
             blendshapes: Blendshape weights. Shape (frames, 52).
             poses: camera_to_world. Shape (frames, 4, 4).
             torso_poses: camera_to_world with the torso held still. Shape (frames, 4, 4).
         """
-        speech, upper_face = self.speech_encoder(windows), self.upper_face_encoder(blendshapes)
-        condition = torch.cat((speech, upper_face), dim=-1)
+        condition = torch.cat((speech, self.upper_face_encoder(blendshapes)), dim=-1)
         return Drive(condition, pose_difference(poses, torso_poses).detach())
 
     def forward(

@@ -82,10 +82,8 @@ class PortraitField(nn.Module):
         self.register_buffer("surface", torch.zeros(SURFACE_NODES, SURFACE_NODES))
         self.register_buffer("nose_height", torch.tensor(0.0))
 
-    def region_weights(
-        self, height: Float[Tensor, " points"]
-    ) -> Float[Tensor, "points condition_dim"]:
-        """Say which parts of the condition reach a point, by its height on the face.
+    def region_weights(self, height: Float[Tensor, " points"]) -> Float[Tensor, "points 2"]:
+        """Say how far speech and the upper face's blendshapes reach points, by their height.
 
         Without this the field learns a short clip by heart: blinks and brows single out each
         training frame, and the mouth listens to them instead of to the sound.
@@ -94,15 +92,21 @@ class PortraitField(nn.Module):
             height: Canonical y, cm. Shape (points,).
 
         Returns:
-            In [0, 1]: the speech part's columns, then the upper face's.
-            Shape (points, condition_dim).
+            In [0, 1]: speech, upper face. Shape (points, 2).
         """
         above = height - self.nose_height
         speech = torch.sigmoid((SPEECH_BELOW_CM - above) / REGION_SOFTNESS_CM)
         upper = torch.sigmoid((above - UPPER_FACE_ABOVE_CM) / REGION_SOFTNESS_CM)
-        widths = (self.config.speech_dim, self.config.upper_face_dim)
-        parts = zip((speech, upper), widths, strict=True)
-        return torch.cat([part[:, None].expand(-1, width) for part, width in parts], dim=-1)
+        return torch.stack((speech, upper), dim=-1)
+
+    def _heard(self, encoded: Tensor, condition: Tensor, reach: Tensor) -> Tensor:
+        """Let through what reaches each point: by its region, and by the learned gate."""
+        widths = [self.config.speech_dim, self.config.upper_face_dim]
+        gate = torch.split(torch.sigmoid(self.gate_net(encoded)), widths, dim=-1)
+        parts = torch.split(condition.to(encoded.dtype), widths, dim=-1)
+        weights = torch.split(reach.to(encoded.dtype), 1, dim=-1)
+        heard = [p * w * g for p, w, g in zip(parts, weights, gate, strict=True)]
+        return torch.cat(heard, dim=-1)
 
     def surface_features(self, position: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
         """Say where points lie against the rest surface, on three scales."""
@@ -136,8 +140,7 @@ class PortraitField(nn.Module):
         with torch.autocast(device.type, number_type, enabled=number_type != torch.float32):
             encoded = encoded.to(number_type)
             reach = self.region_weights(position[:, 1].detach()) * (1 - torso_weight)[:, None]
-            heard = condition * reach * torch.sigmoid(self.gate_net(encoded))
-            inputs = [encoded, heard.to(number_type)]
+            inputs = [encoded, self._heard(encoded, condition, reach)]
             if self.rough_mesh:
                 # Where the samples lie is not to be learned through this hint.
                 inputs.append(self.surface_features(position.detach()).to(number_type))

@@ -140,7 +140,7 @@ class Portrait:
         pose = self.poses[clip_frame : clip_frame + 1]
         torso_pose = self.torso_poses[clip_frame : clip_frame + 1]
         drive = self.driven.drive(
-            windows,
+            self.driven.speech_encoder(windows),
             self.blendshapes[clip_frame : clip_frame + 1],
             poses=pose,
             torso_poses=torso_pose,

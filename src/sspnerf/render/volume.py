@@ -86,12 +86,11 @@ def render_rays(
     )
     t_mid = midpoints(t_edges)
     shape = t_mid.shape
-    slot = rays.slot[:, None].expand(shape).reshape(-1)
     output, residual = driven(
         points_along(rays.origin, rays.direction, t_mid).reshape(-1, 3),
         points_along(rays.torso_origin, rays.torso_direction, t_mid).reshape(-1, 3),
-        drive.condition[slot],
-        drive.difference[slot],
+        _for_samples(drive.condition[rays.slot], shape[1]),
+        _for_samples(drive.difference[rays.slot], shape[1]),
     )
     values = torch.cat((output.color, output.logits), dim=-1)
     values = values.reshape(*shape, values.shape[-1])
@@ -106,3 +105,10 @@ def render_rays(
         distance=(seen.weights * t_mid).sum(-1) / seen.weights.sum(-1).clamp(min=1e-6),
         residual=residual,
     )
+
+
+def _for_samples(
+    per_ray: Float[Tensor, "rays channels"], samples: int
+) -> Float[Tensor, "points channels"]:
+    """Repeat each ray's row for each of its samples."""
+    return per_ray[:, None].expand(-1, samples, -1).reshape(-1, per_ray.shape[-1])

@@ -23,7 +23,7 @@ from sspnerf.media.speech import speech_windows
 from sspnerf.render.extent import EXTENT_NODES, collect_extent, widen_extent
 from sspnerf.render.portrait import Portrait, PortraitInfo, build_driven
 from sspnerf.render.volume import RenderedRays, render_rays
-from sspnerf.train.lip_teacher import LipTeacher, run_with_neighbours
+from sspnerf.train.lip_teacher import LipTeacher
 from sspnerf.train.losses import mask_loss, photometric_loss, semantic_loss
 
 # Speech is heard louder and softer than it was (natural log of power; 0.5 is about 2 dB) and a
@@ -125,31 +125,34 @@ class PortraitLearner:
         return rigid_transform(self.correction[frame_index]) @ poses
 
     def hear(self, frame_index: NDArray[np.int64], *, augment: bool) -> Tensor:
-        """Return the speech windows of frames' neighbours (see `SpeechEncoder`).
+        """Encode what is heard around frames; neighbours share their speech windows.
 
         Args:
             frame_index: Which frames. Shape (frames,).
             augment: As if recorded a little differently each time.
+
+        Returns:
+            The speech part of the condition. Shape (frames, speech_dim).
         """
-        neighbours = np.arange(ATTENTION_FRAMES) - ATTENTION_CENTER
-        windows = self._windows(frame_index[:, None] + neighbours)
-        return self._recorded_differently(windows) if augment else windows
-
-    def _windows(self, frame_index: NDArray[np.int64]) -> Tensor:
-        """Cut the speech windows of frames. Shape (*frame_index, window, feature_dim)."""
-        rate = self.dataset.clip.manifest.frame_rate_hz
-        windows = speech_windows(
-            self.speech.features,
-            rate_hz=self.speech.rate_hz,
-            frame_times_s=(frame_index.reshape(-1) + 0.5) / rate,
-            window=window_length(self.speech.rate_hz),
+        neighbours = frame_index[:, None] + np.arange(ATTENTION_FRAMES) - ATTENTION_CENTER
+        needed, place = np.unique(neighbours, return_inverse=True)
+        frame_rate_hz = self.dataset.clip.manifest.frame_rate_hz
+        windows = torch.from_numpy(
+            speech_windows(
+                self.speech.features,
+                rate_hz=self.speech.rate_hz,
+                frame_times_s=(needed + 0.5) / frame_rate_hz,
+                window=window_length(self.speech.rate_hz),
+            )
         )
-        return torch.from_numpy(windows.reshape(*frame_index.shape, *windows.shape[1:]))
-
-    def _recorded_differently(self, windows: Tensor) -> Tensor:
-        gain = torch.randn(len(windows), 1, 1, 1, generator=self.generator)
-        noise = torch.randn(windows.shape, generator=self.generator)
-        return windows + GAIN_NOISE * gain + FEATURE_NOISE * noise
+        if augment:
+            gain = GAIN_NOISE * torch.randn(1, generator=self.generator)
+            noise = FEATURE_NOISE * torch.randn(windows.shape, generator=self.generator)
+            windows = windows + gain + noise
+        encoder = self.driven.speech_encoder
+        return encoder.attend(
+            encoder.encode(windows)[torch.from_numpy(place).view(neighbours.shape)]
+        )
 
     def step(self, progress: float) -> StepReport:
         """Learn from one batch of rays.
@@ -158,16 +161,18 @@ class PortraitLearner:
             progress: How much of the training is done, [0, 1]; drives the schedules.
         """
         config = self.config
+        lesson = self.teacher.draw(self.random)
+        index = self.dataset.choose(lesson, frames=config.frames_per_step, generator=self.random)
         batch = self.dataset.draw(
-            self.sampler,
-            rays=config.rays_per_step,
-            frames=config.frames_per_step,
-            generator=self.random,
+            self.sampler, index, rays=config.rays_per_step, generator=self.random
         )
-        rendered = self.render(batch, progress)
+        heard = np.union1d(lesson, index)
+        speech = self.hear(heard, augment=True)
+        rendered = self.render(batch, speech[np.searchsorted(heard, index)], progress)
         photometric = photometric_loss(rendered.color, batch.color)
         semantic = semantic_loss(rendered.logits, batch.labels)
         loss = photometric.mean() + self._penalties(rendered, batch)
+        loss = loss + config.loss.lip_weight * self.teacher.loss(speech, heard)
         if config.parsing:
             loss = loss + config.loss.semantic_weight * semantic.mean()
         for group in self.optimiser.param_groups:
@@ -183,12 +188,18 @@ class PortraitLearner:
             float(loss.detach()), error, float(semantic.detach().mean()), psnr_of(error)
         )
 
-    def render(self, batch: RayBatch, progress: float) -> RenderedRays:
-        """Render a batch's rays, differentiably."""
+    def render(self, batch: RayBatch, speech: Tensor, progress: float) -> RenderedRays:
+        """Render a batch's rays, differentiably.
+
+        Args:
+            batch: Which rays.
+            speech: What is heard around the batch's frames. Shape (slots, speech_dim).
+            progress: How much of the training is done, [0, 1].
+        """
         index = batch.frame_index
         poses, torso_poses = self.corrected_poses(index), self.torso_poses[index]
         drive = self.driven.drive(
-            self.hear(index, augment=True),
+            speech,
             self.blendshapes[index],
             poses=poses,
             torso_poses=torso_poses,
@@ -214,14 +225,7 @@ class PortraitLearner:
         weights = self.config.loss
         penalty = weights.mask_weight * mask_loss(rendered.accumulation, batch.mask).mean()
         penalty = penalty + weights.deformation_weight * rendered.residual.square().mean()
-        penalty = penalty + weights.pose_weight * self.correction[batch.frame_index].square().mean()
-        return penalty + weights.lip_weight * self._lesson() if weights.lip_weight else penalty
-
-    def _lesson(self) -> Tensor:
-        """Let the teacher ask the speech encoder about some runs of frames."""
-        frames = self.teacher.draw(self.random)
-        windows = self._recorded_differently(self._windows(run_with_neighbours(frames)))
-        return self.teacher.loss(self.driven.speech_encoder, windows, frames)
+        return penalty + weights.pose_weight * self.correction[batch.frame_index].square().mean()
 
     @torch.no_grad()
     def portrait(self, progress: float) -> Portrait:

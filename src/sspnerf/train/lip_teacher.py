@@ -11,13 +11,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sspnerf.fields.conditioning import ATTENTION_CENTER, ATTENTION_FRAMES, SpeechEncoder
-
 # MediaPipe blendshapes that speech moves: jaw and mouth.
 MOUTH_BLENDSHAPES = tuple(range(23, 49))
 # A blendshape that hardly moves says nothing; this keeps its noise small.
 SCALE_MIN = 0.02
-# Runs of neighbouring frames share their windows: 16 frames need 23 windows, not 128.
+# Frames are drawn in runs of neighbours, which share speech windows: 16 frames need 23, not 128.
 RUNS = 4
 RUN_FRAMES = 16
 
@@ -41,39 +39,20 @@ class LipTeacher(nn.Module):
         self.linear = nn.Linear(speech_dim, len(MOUTH_BLENDSHAPES))
 
     def draw(self, generator: np.random.Generator) -> NDArray[np.int64]:
-        """Choose runs of neighbouring training frames. Shape (runs, frames)."""
+        """Choose runs of neighbouring training frames, sorted, each once. Shape (frames,)."""
         frames = len(self.target)
         length = min(RUN_FRAMES, frames)
         starts = generator.integers(0, frames - length + 1, RUNS)
-        return starts[:, None] + np.arange(length)
+        return np.unique(starts[:, None] + np.arange(length))
 
     def loss(
-        self,
-        encoder: SpeechEncoder,
-        windows: Float[Tensor, "runs windows window feature_dim"],
-        frame_index: NDArray[np.int64],
+        self, speech: Float[Tensor, "frames speech_dim"], frame_index: NDArray[np.int64]
     ) -> Float[Tensor, ""]:
         """Compare what the encoder tells with what the mouth did; 1 is 'knows nothing'.
 
         Args:
-            encoder: What is taught.
-            windows: Speech windows from 4 frames before each run to 3 behind it.
-                Shape (runs, frames + 7, window, feature_dim).
-            frame_index: The runs' frames. Shape (runs, frames).
+            speech: The speech part of the condition. Shape (frames, speech_dim).
+            frame_index: Training frames that it is of. Shape (frames,).
         """
-        encoded = encoder.encode(windows.flatten(0, 1)).reshape(*windows.shape[:2], -1)
-        neighbours = encoded.unfold(1, ATTENTION_FRAMES, 1).transpose(2, 3).flatten(0, 1)
-        told = self.linear(encoder.attend(neighbours))
-        truth = self.target[torch.from_numpy(frame_index.reshape(-1))]
-        return torch.nn.functional.mse_loss(told, truth)
-
-
-def run_with_neighbours(frame_index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the frames whose windows a run needs. Shape (runs, frames + 7).
-
-    Example:
-        >>> run_with_neighbours(np.array([[4, 5]]))
-        array([[0, 1, 2, 3, 4, 5, 6, 7, 8]])
-    """
-    length = frame_index.shape[1] + ATTENTION_FRAMES - 1
-    return frame_index[:, :1] - ATTENTION_CENTER + np.arange(length)
+        truth = self.target[torch.from_numpy(frame_index)]
+        return torch.nn.functional.mse_loss(self.linear(speech), truth)

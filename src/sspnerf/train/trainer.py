@@ -219,9 +219,8 @@ class _Loop:
         dataset = self.learner.dataset
         frame = dataset.held_out[len(dataset.held_out) // 2]
         portrait = self.learner.portrait(self.share())
-        windows = self.learner.hear(np.array([frame]), augment=False)
+        windows = portrait.windows(self.learner.speech.features, np.array([frame]))
         rendered = portrait.render_frame(windows, clip_frame=frame)
-        self.learner.driven.train()
         truth = np.asarray(dataset.clip.frames[frame])
         sheet = np.concatenate((truth, rendered.color, color_labels(rendered.labels)), axis=1)
         Image.fromarray(sheet).save(self.folder / "previews" / f"{self.step:07d}.png")
