@@ -30,7 +30,7 @@ manifests = st.builds(
     ClipManifest,
     source=st.text(),
     frame_rate_hz=positive,
-    frames=st.integers(1, 10**6),
+    frames=st.integers(101, 10**6),
     width=st.integers(1, 5000),
     height=st.integers(1, 5000),
     camera=st.builds(Camera, fx=positive, fy=positive, cx=positive, cy=positive),
@@ -97,3 +97,10 @@ def test_what_cannot_be_is_refused_by_name(changes, where):
 def test_a_manifest_does_not_change():
     with pytest.raises(ValidationError):
         manifest().frames = 3
+
+
+@pytest.mark.refuses
+def test_the_reference_must_be_a_frame():
+    assert manifest(reference_frame=11).reference_frame == 11
+    with pytest.raises(ValidationError, match="reference_frame is 12; expected less than 12"):
+        manifest(reference_frame=12)

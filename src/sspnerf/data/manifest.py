@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sspnerf.geometry.cameras import Intrinsics
 
@@ -61,6 +61,14 @@ class ClipManifest(_Strict):
     stages: dict[str, StageRecord] = {}
     licence: str = ""
     """What is known of the source's licence and of the person's consent, in words."""
+
+    @model_validator(mode="after")
+    def _reference_is_a_frame(self) -> "ClipManifest":
+        if self.reference_frame >= self.frames:
+            raise ValueError(
+                f"reference_frame is {self.reference_frame}; expected less than {self.frames}"
+            )
+        return self
 
     @property
     def intrinsics(self) -> Intrinsics:

@@ -117,7 +117,7 @@ class SpeechEncoder(nn.Module):
     def set_statistics(self, features: Float[Tensor, "feature_frames feature_dim"]) -> None:
         """Remember the training speech's mean and spread, by which all speech is normalised."""
         self.feature_mean.copy_(features.mean(dim=0))
-        self.feature_scale.copy_(features.std(dim=0).clamp(min=1e-3))
+        self.feature_scale.copy_(features.std(dim=0, correction=0).clamp(min=1e-3))
 
     def encode(
         self, windows: Float[Tensor, "windows window feature_dim"]
