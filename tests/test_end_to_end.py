@@ -1,12 +1,15 @@
 """The product works, from a synthetic or a real video to a film; and the portrait listens."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import sspnerf
 from sspnerf.cli import main
@@ -96,6 +99,25 @@ def test_speaking_in_python(trained_run):
     assert first.shape == (portrait.info.height, portrait.info.width, 3)
     assert first.dtype == np.uint8
     assert not torch.is_grad_enabled() or first.std() > 0
+
+
+@pytest.mark.slow
+def test_the_examples_run(trained_run, tiny_clip, tmp_path):
+    film, sheet = tmp_path / "film.mp4", tmp_path / "sheet.png"
+    told = example("speak.py", trained_run, tiny_clip.path / "speech.wav", film)
+    assert "frames/s" in told
+    example("contact_sheet.py", film, sheet, "3")
+    with Image.open(sheet) as picture:
+        assert picture.size == (3 * tiny_clip.manifest.width, tiny_clip.manifest.height)
+
+
+def example(name, *arguments):
+    program = Path(__file__).parents[1] / "examples" / name
+    done = subprocess.run(  # noqa: S603 - our own example
+        [sys.executable, program, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.slow

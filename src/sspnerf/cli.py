@@ -5,30 +5,21 @@ instant.
 """
 
 import argparse
-import contextlib
 import functools
 import json
 import os
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import tyro
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from tyro.conf import Positional
 
 from sspnerf.config import PRESETS, PrepareConfig, SynthConfig, TrainConfig, read_settings
+from sspnerf.console import err, out, progress_bar, stage_bars, training_bar
 from sspnerf.errors import SspnerfError, UsageError
 
 DESCRIPTION = (
@@ -38,9 +29,6 @@ INTERRUPTED = 130
 
 # Settings of a part appear without the part's name: --size, not --settings.size.
 _Inline = tyro.conf.arg(name="")
-_ROLE = "[bold]{task.description}"
-
-out, err = Console(), Console(stderr=True)
 
 
 def synth(
@@ -58,7 +46,7 @@ def synth(
     """
     from sspnerf.synth.writer import write_synthetic_clip
 
-    with _bar("synth") as advance:
+    with progress_bar("synth") as advance:
         write_synthetic_clip(clip, settings, overwrite=overwrite, progress=advance)
     out.print(f"clip: {clip}", soft_wrap=True)
 
@@ -80,7 +68,7 @@ def prepare(
     """
     from sspnerf.prepare.pipeline import prepare as run_prepare
 
-    with _stages() as advance:
+    with stage_bars() as advance:
         prepared = run_prepare(
             video, clip, settings, overwrite=overwrite, progress=advance, warn=_warn
         )
@@ -122,7 +110,7 @@ def train(
             "--resume goes on with the run's own settings and takes no others",
             f"they are in {run}/config.toml",
         )
-    with _training() as advance:
+    with training_bar() as advance:
         if resume:
             resume_training(run, progress=advance)
         else:
@@ -151,7 +139,7 @@ def render(
     from sspnerf.render.portrait import load_portrait
 
     spoken = speak(load_portrait(run), speech)
-    with _bar("render") as advance:
+    with progress_bar("render") as advance:
         spoken.save(film, progress=advance)
     out.print(f"film: {film} ({spoken.frames} frames)", soft_wrap=True)
 
@@ -175,7 +163,7 @@ def evaluate(
         raise UsageError(f"--every is {every}; expected 1 or more")
     from sspnerf.evaluate.held_out import evaluate as measure
 
-    with _bar("evaluate") as advance:
+    with progress_bar("evaluate") as advance:
         scores = measure(run, clip=clip, every=every, progress=advance)
     if json_:
         sys.stdout.write(json.dumps(scores._asdict()) + "\n")
@@ -272,57 +260,3 @@ def _train_with_base(arguments: list[str]) -> tuple[Callable[..., None], list[st
     del with_base.__wrapped__  # type: ignore[attr-defined]
     with_base.__defaults__ = (base, *(train.__defaults__ or ())[1:])
     return with_base, rest
-
-
-@contextlib.contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show one progress bar with frames per second; yields a callback (done, in all)."""
-    columns = (
-        TextColumn(_ROLE), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=err, transient=True) as shown:
-        task = shown.add_task(what, total=None, rate="")
-
-        def advance(done: int, total: int) -> None:
-            speed = shown.tasks[task].speed
-            rate = f"{speed:.1f} frames/s" if speed else ""
-            shown.update(task, completed=done, total=total, rate=rate)
-
-        yield advance
-
-
-@contextlib.contextmanager
-def _stages() -> Iterator[Callable[[str, int, int], None]]:
-    """Show one progress bar per stage; yields a callback (stage, done, in all)."""
-    columns = (TextColumn(_ROLE), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as shown:
-        tasks: dict[str, Any] = {}
-
-        def advance(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = shown.add_task(stage, total=total)
-            shown.update(tasks[stage], completed=done, total=total)
-
-        yield advance
-
-
-@contextlib.contextmanager
-def _training() -> Iterator[Callable[..., None]]:
-    """Show training: steps per second, loss, PSNR, time left."""
-    columns = (
-        TextColumn(_ROLE), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn("{task.fields[state]}"), TimeElapsedColumn(), TextColumn("{task.fields[left]}"),
-    )  # fmt: skip
-    with Progress(*columns, console=err, transient=True) as shown:
-        task = shown.add_task("train", total=1.0, state="", left="")
-
-        def advance(now: Any) -> None:  # noqa: ANN401 - train.trainer.Progress; not imported for speed
-            state = (
-                f"step {now.step}, {now.steps_per_second:.1f} steps/s, "
-                f"loss {now.report.loss:.4f}, PSNR of rays {now.report.psnr:.1f} dB"
-            )
-            left = now.seconds * (1 - now.share) / max(now.share, 1e-6)
-            shown.update(task, completed=now.share, state=state, left=f"{left:.0f} s left")
-
-        yield advance
