@@ -7,7 +7,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-DEMO ?= demo
+# Each video has a folder of its own.
+DEMO ?= $(if $(CLIP),demo-$(basename $(notdir $(CLIP))),demo)
 MINUTES ?= 4
 SIZE ?= $(if $(CLIP),256,96)
 export GOMP_SPINCOUNT ?= 20000

@@ -1,10 +1,13 @@
 """The command line: a wrong input is one clear line, a non-zero exit, and nothing half-written."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
 
 from sspnerf.cli import main
+from sspnerf.media.video import FilmWriter
 
 
 def run(*arguments):
@@ -126,3 +129,96 @@ def test_evaluate_prints_one_json_object(trained_run, capsys):
 def test_info_names_the_backend(capsys):
     assert run("info") == 0
     assert "backend: " in capsys.readouterr().out
+
+
+@pytest.mark.refuses
+def test_evaluating_on_another_clip_is_refused(trained_run, tiny_clip, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_clip.path, other)
+    manifest = json.loads((other / "clip.json").read_text()) | {"source": "someone else"}
+    (other / "clip.json").write_text(json.dumps(manifest))
+    assert run("evaluate", trained_run, "--clip", other) == 1
+    assert "is not the clip of this run" in lines(capsys)[0]
+
+
+@pytest.mark.refuses
+def test_a_clip_of_another_schema_version_is_refused(tiny_clip, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_clip.path, other)
+    manifest = json.loads((other / "clip.json").read_text()) | {"schema_version": 99}
+    (other / "clip.json").write_text(json.dumps(manifest))
+    assert run("train", other, tmp_path / "run") == 1
+    assert "has clip schema version 99; this sspnerf reads 1" in lines(capsys)[0]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.refuses
+@pytest.mark.parametrize("verb", ["synth", "prepare"])
+def test_an_existing_clip_is_kept(verb, tmp_path, capsys):
+    clip = tmp_path / "clip"
+    clip.mkdir()
+    (clip / "mine.txt").write_text("dear to me")
+    source = [write_gray_video(tmp_path / "video.mp4")] if verb == "prepare" else []
+    assert run(verb, *source, clip) == 2
+    assert "exists already" in lines(capsys)[-2]
+    assert (clip / "mine.txt").read_text() == "dear to me"
+
+
+@pytest.mark.refuses
+def test_a_truncated_video_is_refused(tmp_path, capsys):
+    video = write_gray_video(tmp_path / "video.mp4")
+    video.write_bytes(video.read_bytes()[:-2000])
+    assert run("prepare", video, tmp_path / "clip") == 1
+    assert "video.mp4" in lines(capsys)[0]
+    assert list(tmp_path.iterdir()) == [video]
+
+
+@pytest.mark.refuses
+def test_a_video_without_a_face_is_refused(models_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("SSPNERF_MODELS", str(models_folder))
+    video = write_gray_video(tmp_path / "video.mp4")
+    assert run("prepare", video, tmp_path / "clip") == 1
+    errors = [line for line in lines(capsys) if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "face" in errors[0]
+    assert list(tmp_path.iterdir()) == [video]
+
+
+@pytest.mark.refuses
+def test_a_missing_model_file_names_file_address_and_variable(tmp_path, capsys, monkeypatch):
+    def no_network(model):
+        raise OSError("no network")
+
+    monkeypatch.setenv("SSPNERF_MODELS", str(tmp_path))
+    monkeypatch.setattr("sspnerf.prepare.models._fetch_to_cache", no_network)
+    video = write_gray_video(tmp_path / "video.mp4")
+    assert run("prepare", video, tmp_path / "clip") == 1
+    (line,) = [line for line in lines(capsys) if line.startswith("error: ")]
+    assert "face_landmarker.task" in line
+    assert "https://storage.googleapis.com/mediapipe-models/" in line
+    assert "SSPNERF_MODELS" in line
+    assert list(tmp_path.iterdir()) == [video]
+
+
+@pytest.mark.refuses
+def test_what_the_system_refuses_is_one_line(tiny_clip, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert run("train", tiny_clip.path, tmp_path / "file" / "run", "--steps", "1") == 1
+    assert lines(capsys)[0].startswith("error: cannot read or write")
+
+
+def test_ctrl_c_says_how_to_go_on(tiny_clip, tmp_path, capsys, monkeypatch):
+    def interrupted(learner, progress):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sspnerf.train.learner.PortraitLearner.step", interrupted)
+    assert run("train", tiny_clip.path, tmp_path / "run") == 130
+    assert f"sspnerf train {tiny_clip.path} {tmp_path / 'run'} --resume" in lines(capsys)[0]
+
+
+def write_gray_video(path):
+    """A second of gray, where nobody is."""
+    with FilmWriter(path, width=64, height=64, frame_rate_hz=25.0) as writer:
+        for _ in range(25):
+            writer.write(np.full((64, 64, 3), 128, np.uint8))
+    return path

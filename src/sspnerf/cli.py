@@ -23,7 +23,8 @@ from sspnerf.console import err, out, progress_bar, stage_bars, training_bar
 from sspnerf.errors import SspnerfError, UsageError
 
 DESCRIPTION = (
-    "Learn one person's talking portrait from a short video, then let it speak any recording."
+    "Learn one person's talking portrait from a short video, then let it speak any recording. "
+    "`sspnerf --debug VERB ...` shows the whole traceback of an error."
 )
 INTERRUPTED = 130
 
@@ -110,11 +111,18 @@ def train(
             "--resume goes on with the run's own settings and takes no others",
             f"they are in {run}/config.toml",
         )
-    with training_bar() as advance:
-        if resume:
-            resume_training(run, progress=advance)
-        else:
-            start_training(clip, run, config, speech=speech, overwrite=overwrite, progress=advance)
+    try:
+        with training_bar() as advance:
+            if resume:
+                resume_training(clip, run, progress=advance)
+            else:
+                start_training(
+                    clip, run, config, speech=speech, overwrite=overwrite, progress=advance
+                )
+    except KeyboardInterrupt:
+        if (run / "checkpoints").is_dir():
+            err.print(f"saved; go on with: sspnerf train {clip} {run} --resume", soft_wrap=True)
+        raise
     out.print(f"portrait: {run}", soft_wrap=True)
 
 
@@ -211,9 +219,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     # Threads that spin for long while they wait slow each other down tenfold as soon as another
     # program does the same; threads that never spin are a third slower on an idle machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-    debug = "--debug" in arguments
-    if debug:
-        arguments.remove("--debug")
+    debug = arguments[:1] == ["--debug"]
+    arguments = arguments[debug:]
     try:
         verbs = dict(VERBS)
         if arguments[:1] == ["train"]:
@@ -221,15 +228,22 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         tyro.extras.subcommand_cli_from_dict(
             verbs, prog="sspnerf", description=DESCRIPTION, args=arguments
         )
-    except SspnerfError as error:
+    except (SspnerfError, OSError) as error:
         if debug:
             raise
-        _say(error)
-        sys.exit(error.exit_code)
+        known = error if isinstance(error, SspnerfError) else _as_ours(error)
+        _say(known)
+        sys.exit(known.exit_code)
     except KeyboardInterrupt:
         err.print("interrupted")
         sys.exit(INTERRUPTED)
     sys.exit(0)
+
+
+def _as_ours(error: OSError) -> SspnerfError:
+    """Say what the operating system refused: no permission, no space, no such folder."""
+    where = f" {error.filename}" if error.filename else ""
+    return SspnerfError(f"cannot read or write{where}: {error.strerror or error}")
 
 
 def _warn(line: str) -> None:

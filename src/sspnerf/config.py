@@ -143,7 +143,7 @@ class TrainConfig:
     speech_feature: str = "logmel"
     """Which of the clip's speech features drive the portrait."""
     sampling: Literal["dynamic", "uniform"] = "dynamic"
-    """Rays by class in proportion to the classes' losses, or uniformly over the picture."""
+    """Rays by class in proportion to the classes' losses, or uniformly over the person."""
     parsing: bool = True
     """Learn the semantic classes too."""
     torso_deformation: bool = True
@@ -165,6 +165,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        check_range("seed", self.seed, 0, 2**31 - 1)
         check_range("steps", self.steps, 1, 10_000_000)
         check_range("minutes", self.minutes, 0.001, 100_000)
         check_range("rays_per_step", self.rays_per_step, 16, 1_000_000)

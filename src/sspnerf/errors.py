@@ -5,6 +5,7 @@ SspnerfError                root: catch this
 ├── ClipError               a clip is missing, damaged or of another version
 ├── MediaError              a video or a sound cannot be read or written
 ├── PortraitError           a portrait or a run cannot be loaded or resumed
+├── TrainingError           learning went wrong and cannot go on
 └── BackendError            a requested backend cannot run here
 """
 
@@ -41,6 +42,10 @@ class MediaError(SspnerfError):
 
 class PortraitError(SspnerfError):
     """A portrait or a run folder cannot be loaded or resumed."""
+
+
+class TrainingError(SspnerfError):
+    """Learning went wrong: the loss is no number any more."""
 
 
 class BackendError(SspnerfError):

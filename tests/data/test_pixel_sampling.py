@@ -41,7 +41,7 @@ def allocate(losses, available, rays):
 
 
 def test_rays_go_to_classes_in_proportion_to_their_losses():
-    assert allocate([3, 1, 4], [9, 9, 9], 80) == [30, 10, 40]
+    assert allocate([3, 1, 4], [99, 99, 99], 80) == [30, 10, 40]
 
 
 def test_a_class_without_pixels_hands_its_share_on():
@@ -49,13 +49,13 @@ def test_a_class_without_pixels_hands_its_share_on():
 
 
 def test_a_class_that_is_learned_keeps_a_floor():
-    first, second = allocate([1, 0], [9, 9], 10_000)
+    first, second = allocate([1, 0], [99_999, 99_999], 10_000)
     assert second == round(10_000 * FLOOR_SHARE / (1 + FLOOR_SHARE))
     assert first == 10_000 - second
 
 
 def test_without_any_loss_all_classes_get_the_same():
-    assert allocate([0, 0, 0], [9, 0, 1], 10) == [5, 0, 5]
+    assert allocate([0, 0, 0], [9, 0, 8], 10) == [5, 0, 5]
 
 
 def test_rounding_goes_to_the_largest_remainders():
@@ -66,6 +66,24 @@ def test_rounding_goes_to_the_largest_remainders():
 
 def test_no_pixels_get_no_rays():
     assert allocate([1, 1], [0, 0], 100) == [0, 0]
+
+
+def test_a_class_with_few_pixels_hands_on_what_it_cannot_use():
+    assert allocate([1, 1, 8], [50, 50, 10], 60) == [25, 25, 10]
+    assert allocate([1, 4, 8], [50, 12, 10], 40) == [18, 12, 10]
+
+
+def test_with_fewer_pixels_than_rays_pixels_repeat():
+    assert allocate([1, 3], [2, 2], 8) == [2, 6]
+
+
+def test_the_first_loss_of_a_class_replaces_the_start_value():
+    sampler = PixelSampler(dynamic=True)
+    sampler.update(np.array([LIP, LIP], np.uint8), np.array([0.1, 0.3], np.float32))
+    assert sampler.losses[LIP] == pytest.approx(0.2)
+    sampler.update(np.array([LIP], np.uint8), np.array([0.4], np.float32))
+    assert sampler.losses[LIP] == pytest.approx(0.3)
+    assert sampler.losses[SKIN] == 1.0
 
 
 @given(
@@ -85,7 +103,7 @@ def test_the_sum_is_exact_and_nobody_without_pixels_gets_any(classes, rays):
 
 @given(st.lists(st.floats(1, 3), min_size=2, max_size=6), st.integers(0, 5000))
 def test_shares_are_within_one_ray_of_the_exact_ones(losses, rays):
-    available = [1] * len(losses)
+    available = [9999] * len(losses)
     exact = oracles.share_rays(losses, available, rays)
     np.testing.assert_array_less(np.abs(np.subtract(allocate(losses, available, rays), exact)), 1.0)
 
@@ -116,19 +134,19 @@ def test_frames_share_the_rays_evenly(pictures, random):
 
 def test_at_first_each_class_gets_the_same(pictures, random):
     labels, mask = pictures
-    drawn = PixelSampler(dynamic=True).draw(labels, mask, rays=600, generator=random)
+    drawn = PixelSampler(dynamic=True).draw(labels, mask, rays=48, generator=random)
     of_first = labels[0].reshape(-1)[drawn.pixel[drawn.slot == 0]]
     count = np.bincount(of_first, minlength=SEMANTIC_CLASSES)
-    assert count[[BACKGROUND, SKIN, LIP]].tolist() == [100, 100, 100]
+    assert count[[BACKGROUND, SKIN, LIP]].tolist() == [8, 8, 8]
 
 
 def test_shares_follow_the_losses(pictures, random):
     labels, mask = pictures
     sampler = PixelSampler(dynamic=True)
     sampler.losses[[BACKGROUND, SKIN, LIP]] = [1.0, 1.0, 8.0]
-    drawn = sampler.draw(labels, mask, rays=2000, generator=random)
+    drawn = sampler.draw(labels, mask, rays=20, generator=random)
     count = np.bincount(labels[0].reshape(-1)[drawn.pixel[drawn.slot == 0]])
-    assert count[[BACKGROUND, SKIN, LIP]].tolist() == [100, 100, 800]
+    assert count[[BACKGROUND, SKIN, LIP]].tolist() == [1, 1, 8]
 
 
 def test_uniform_sampling_ignores_the_losses(pictures, random):
@@ -168,6 +186,7 @@ def test_labels_far_from_the_mask_are_drawn_all_the_same(pictures, random):
 
 def test_mean_losses_move_towards_what_is_seen():
     sampler = PixelSampler(dynamic=True)
+    sampler.updates[:] = 1000  # long past the first steps
     labels = np.array([SKIN, SKIN, LIP], dtype=np.uint8)
     sampler.update(labels, np.array([0.2, 0.4, 3.0], dtype=np.float32))
     expected = np.ones(SEMANTIC_CLASSES)

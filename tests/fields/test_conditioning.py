@@ -13,11 +13,17 @@ from sspnerf.fields.conditioning import (
     SmallConvolution,
     SpeechEncoder,
     UpperFaceEncoder,
-    neighbour_windows,
+    frame_windows,
+    neighbour_frames,
     window_length,
 )
 
 JAW_OPEN, EYE_BLINK_LEFT = 25, 9
+
+
+def neighbour_windows(features, frame_index, **rates):
+    """What the encoder is given for each frame: the windows of its neighbours."""
+    return frame_windows(features, neighbour_frames(frame_index), **rates)
 
 
 class Marks(nn.Module):

@@ -12,7 +12,6 @@ from sspnerf.geometry.cameras import (
     pixel_centers,
     pixel_directions,
     project_points,
-    transform_points,
 )
 from sspnerf.geometry.rotations import rigid_transform
 
@@ -96,13 +95,3 @@ def test_the_field_of_view_spans_the_height(degrees):
 def test_pixel_centers_go_row_by_row():
     expected = [[0.5, 0.5], [1.5, 0.5], [2.5, 0.5], [0.5, 1.5], [1.5, 1.5], [2.5, 1.5]]
     assert torch.equal(pixel_centers(3, 2), torch.tensor(expected))
-
-
-@pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
-def test_each_point_is_moved_by_its_own_transform(generator, batch):
-    transform = rigid_transform(torch.randn(*batch, 6, generator=generator))
-    points = torch.randn(*batch, 3, generator=generator)
-    moved = transform_points(transform, points)
-    homogeneous = torch.cat((points, torch.ones(*batch, 1)), dim=-1)
-    expected = torch.einsum("...ij,...j->...i", transform, homogeneous)[..., :3]
-    torch.testing.assert_close(moved, expected)

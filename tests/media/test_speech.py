@@ -175,7 +175,7 @@ def test_a_feature_comes_once_its_window_is_complete():
 
 
 def test_a_frame_is_looked_at_in_its_middle():
-    np.testing.assert_allclose(frame_times(3, 25.0), [0.02, 0.06, 0.10])
+    np.testing.assert_allclose(frame_times(np.arange(3), 25.0), [0.02, 0.06, 0.10])
 
 
 def test_a_window_is_centred_on_its_time():
@@ -195,7 +195,7 @@ def test_a_window_is_centred_on_its_time():
 @pytest.mark.parametrize("rate_hz", [50.0, 100.0])
 def test_windows_advance_evenly(window, rate_hz):
     features = np.arange(10.0 * rate_hz)[:, None]
-    times = frame_times(240, 25.0)[10:-10]
+    times = frame_times(np.arange(240), 25.0)[10:-10]
     windows = speech_windows(features, rate_hz=rate_hz, frame_times_s=times, window=window)
     assert set(np.diff(windows[:, 0, 0])) == {rate_hz / 25.0}
 
@@ -217,7 +217,7 @@ def test_sound_and_window_meet_at_the_same_moment():
     windows = speech_windows(
         log_mel(waveform),
         rate_hz=LOG_MEL_RATE_HZ,
-        frame_times_s=frame_times(25, 25.0),
+        frame_times_s=frame_times(np.arange(25), 25.0),
         window=4,
     )
     loudness = windows.sum(axis=-1)
@@ -290,7 +290,7 @@ def test_refuses_more_sound_after_the_end():
 
 @pytest.mark.refuses
 def test_refuses_windows_of_nothing():
-    times = frame_times(2, 25.0)
+    times = frame_times(np.arange(2), 25.0)
     with pytest.raises(MediaError, match=r"shape \(0, 80\); expected .* at least one"):
         speech_windows(np.zeros((0, 80)), rate_hz=100.0, frame_times_s=times, window=4)
     with pytest.raises(UsageError, match=r"window 0 at 100\.0 Hz"):

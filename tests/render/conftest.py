@@ -7,7 +7,7 @@ import torch
 from small_fields import FEATURE_DIM, SMALL, untrained
 from sspnerf.config import to_toml
 from sspnerf.geometry.face_mesh import rest_surface
-from sspnerf.render.extent import EXTENT_NODES
+from sspnerf.render.person_map import MAP_NODES
 from sspnerf.render.portrait import Portrait, PortraitInfo
 
 
@@ -21,9 +21,9 @@ def surface(tiny_clip):
 def portrait(tiny_clip, surface) -> Portrait:
     driven, told = untrained(scale=50), tiny_clip.manifest
     driven.place(surface, torch.from_numpy(tiny_clip.mesh.vertices))
-    middle = slice(EXTENT_NODES // 4, 3 * EXTENT_NODES // 4)
-    extent_map = torch.zeros(EXTENT_NODES, EXTENT_NODES, dtype=torch.bool)
-    extent_map[middle, middle] = True
+    middle = slice(MAP_NODES // 4, 3 * MAP_NODES // 4)
+    person_map = torch.zeros(MAP_NODES, MAP_NODES, dtype=torch.bool)
+    person_map[middle, middle] = True
     info = PortraitInfo(
         source="Zoë",
         licence=told.licence,
@@ -33,7 +33,7 @@ def portrait(tiny_clip, surface) -> Portrait:
         camera=told.camera,
         speech_feature="logmel",
         speech_rate_hz=100.0,
-        speech_dim=FEATURE_DIM,
+        feature_dim=FEATURE_DIM,
         speech_level_db=-20.0,
         band_scale=0.5,
         training_frames=10,
@@ -44,6 +44,6 @@ def portrait(tiny_clip, surface) -> Portrait:
         "poses": torch.from_numpy(np.array(tiny_clip.poses)),
         "torso_poses": torch.from_numpy(np.array(tiny_clip.torso_poses)),
         "blendshapes": torch.from_numpy(np.array(tiny_clip.blendshapes)),
-        "extent_map": extent_map,
+        "person_map": person_map,
     }
     return Portrait(info, driven, arrays)

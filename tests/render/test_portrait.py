@@ -67,7 +67,7 @@ def test_where_the_person_cannot_be_the_plate_is_shown(portrait, windows, tiny_c
 
 
 def test_without_a_person_only_the_plate_is_shown(portrait, windows, tiny_clip):
-    portrait.extent_map = torch.zeros_like(portrait.extent_map)
+    portrait.person_map = torch.zeros_like(portrait.person_map)
     frame = portrait.render_frame(windows, clip_frame=0)
     np.testing.assert_array_equal(frame.color, tiny_clip.background)
 
@@ -165,7 +165,7 @@ def test_settings_that_do_not_fit_the_weights_are_refused(saved, config):
 
 @pytest.mark.refuses
 @pytest.mark.parametrize(
-    "name", ["poses", "blendshapes", "background", "extent_map", "driven.field.table"]
+    "name", ["poses", "blendshapes", "background", "person_map", "driven.field.table"]
 )
 def test_a_missing_tensor_is_refused(saved, name):
     change_tensors(saved, lambda tensors: tensors.pop(name))
@@ -174,7 +174,7 @@ def test_a_missing_tensor_is_refused(saved, name):
 
 
 @pytest.mark.refuses
-@pytest.mark.parametrize("name", ["torso_poses", "blendshapes", "background", "extent_map"])
+@pytest.mark.parametrize("name", ["torso_poses", "blendshapes", "background", "person_map"])
 def test_a_tensor_of_another_shape_is_named(saved, name):
     change_tensors(saved, lambda tensors: tensors.update({name: tensors[name][:-1].clone()}))
     with pytest.raises(PortraitError, match=rf"{name} has shape \(.*\); expected \(.*\)"):

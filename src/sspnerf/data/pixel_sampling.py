@@ -19,7 +19,7 @@ PERSON_THRESHOLD = 12
 PERSON_MARGIN_PX = 4
 # No class with pixels gets less than this share, so that its loss stays known.
 FLOOR_SHARE = 0.02
-# The mean loss of a class forgets at this rate per step.
+# The mean loss of a class forgets at this rate per step, once it has been seen for long enough.
 LOSS_MEMORY = 0.99
 
 
@@ -39,8 +39,9 @@ def allocate_rays(
 
     .. math:: N_k = N_s \\bar L_k / \\sum_j \\bar L_j
 
-    Classes without pixels get none and hand their share on; every other class gets at least a small
-    floor. Rounding goes to the largest remainders, so that the sum is exact.
+    Classes without pixels get none and hand their share on; so does a class that has fewer pixels
+    than its share, unless all pixels together are fewer than the rays. Every class with pixels gets
+    at least a small floor. Rounding goes to the largest remainders, so that the sum is exact.
 
     Args:
         losses: Mean loss of each class, >= 0; all equal at first. Shape (classes,).
@@ -53,8 +54,10 @@ def allocate_rays(
     Example:
         >>> allocate_rays(np.array([3.0, 1.0, 5.0]), np.array([9, 9, 0]), rays=8)
         array([6, 2, 0])
+        >>> allocate_rays(np.array([3.0, 1.0, 4.0]), np.array([99, 99, 2]), rays=10)
+        array([6, 2, 2])
 
-    Source: Liu et al. 2022 (arXiv:2201.07786), figure 2; the floor and the handing on are ours.
+    Source: Liu et al. 2022 (arXiv:2201.07786), figure 2; floor, cap and handing on are ours.
     """
     present = available > 0
     if not present.any():
@@ -62,11 +65,25 @@ def allocate_rays(
     share = np.where(present, losses, 0.0)
     share = share / share.sum() if share.sum() > 0 else present / present.sum()
     share = np.where(present, np.maximum(share, FLOOR_SHARE), 0.0)
-    exact = rays * share / share.sum()
+    exact = _capped(share, available, rays)
     count = np.floor(exact).astype(np.int64)
     largest = np.argsort(count - exact, kind="stable")[: rays - count.sum()]
     count[largest] += 1
     return np.asarray(count)
+
+
+def _capped(
+    share: NDArray[np.float64], available: NDArray[np.int64], rays: int
+) -> NDArray[np.float64]:
+    """Share rays out so that no class gets more than it has pixels, if that can be."""
+    capped = np.zeros(len(share), dtype=bool)
+    while True:
+        left = rays - available[capped].sum()
+        exact = np.where(capped, available, left * share / share[~capped].sum())
+        beyond = ~capped & (exact > available)
+        if not beyond.any() or available.sum() < rays:
+            return exact
+        capped |= beyond
 
 
 class PixelSampler:
@@ -82,6 +99,7 @@ class PixelSampler:
         self.dynamic = dynamic
         self.uniform_share = uniform_share
         self.losses = np.ones(SEMANTIC_CLASSES)
+        self.updates = np.zeros(SEMANTIC_CLASSES, dtype=np.int64)
 
     def draw(
         self,
@@ -151,7 +169,10 @@ class PixelSampler:
         total = np.bincount(labels, weights=losses, minlength=SEMANTIC_CLASSES)
         seen = count > 0
         mean = total[seen] / count[seen]
-        self.losses[seen] = LOSS_MEMORY * self.losses[seen] + (1 - LOSS_MEMORY) * mean
+        self.updates[seen] += 1
+        # The first loss replaces the start value: one would stand for a class that is badly wrong.
+        rate = np.maximum(1 - LOSS_MEMORY, 1 / self.updates[seen])
+        self.losses[seen] += rate * (mean - self.losses[seen])
 
 
 def _classes_near_person(labels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

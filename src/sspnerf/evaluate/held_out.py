@@ -15,13 +15,13 @@ from PIL import Image
 
 from sspnerf.data.clip import Clip, open_clip
 from sspnerf.data.semantics import CLASS_NAMES, SEMANTIC_CLASSES, color_labels
-from sspnerf.errors import PortraitError
 from sspnerf.evaluate.metrics import class_iou, confusion, mouth_box, psnr, ssim
 from sspnerf.media.audio import read_waveform
 from sspnerf.media.speech import SPEECH_SAMPLE_RATE_HZ
 from sspnerf.media.video import FilmWriter
 from sspnerf.render.film import speech_features
 from sspnerf.render.portrait import Portrait, RenderedFrame, load_portrait
+from sspnerf.render.source import read_source
 
 SHEET_FRAMES = 4
 
@@ -71,16 +71,16 @@ def evaluate(
         progress: Called with frames done and frames in all.
 
     Raises:
-        PortraitError: If the run holds no portrait.
-        ClipError: If the clip is gone.
+        PortraitError: If the run holds no portrait, or does not say which clip it is of.
+        ClipError: If the clip is gone, or is not the one of the training.
     """
-    portrait = load_portrait(run)
-    source = _source(run)
-    opened = open_clip(clip or Path(source["clip"] or ""))
+    portrait, source = load_portrait(run), read_source(run)
+    opened = open_clip(clip or Path(source.clip))
+    source.check(opened)
     frames = range(portrait.info.training_frames, opened.manifest.frames, every)
     folder = run / "evaluation"
     folder.mkdir(exist_ok=True)
-    features, waveform = _speech(portrait, opened, source["speech"])
+    features, waveform = _speech(portrait, opened, source.speech)
     rate = portrait.info.frame_rate_hz / every
     start = round(frames.start / portrait.info.frame_rate_hz * SPEECH_SAMPLE_RATE_HZ)
     tally = _Tally(frames)
@@ -163,16 +163,6 @@ class _Tally:
             },
             frames=len(self.psnr),
         )
-
-
-def _source(run: Path) -> dict[str, str | None]:
-    try:
-        source: dict[str, str | None] = json.loads((run / "source.json").read_text())
-    except (OSError, ValueError) as error:
-        raise PortraitError(
-            f"{run}/source.json cannot be read: {error}", "pass --clip CLIP"
-        ) from error
-    return source
 
 
 def _speech(

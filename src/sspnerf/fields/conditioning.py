@@ -8,7 +8,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sspnerf.media.speech import speech_windows
+from sspnerf.media.speech import frame_times, speech_windows
 
 # Frames whose speech is weighed for one frame: i - 4 .. i + 3 (AD-NeRF's choice).
 ATTENTION_FRAMES = 8
@@ -31,33 +31,44 @@ def window_length(rate_hz: float) -> int:
     return max(1, round(WINDOW_S * rate_hz))
 
 
-def neighbour_windows(
+def frame_windows(
     features: NDArray[np.float32],
     frame_index: NDArray[np.int64],
     *,
     rate_hz: float,
     frame_rate_hz: float,
-) -> Float[Tensor, "frames neighbours window feature_dim"]:
-    """Cut the speech windows that `SpeechEncoder` wants out of a recording's features.
+) -> Float[Tensor, "*frames window feature_dim"]:
+    """Cut the speech window of each frame out of a recording's features.
 
-    Each window is centred on the middle of its frame's interval; beyond either end of the recording
-    the first or last feature is repeated.
+    It is centred on the middle of the frame's interval; beyond either end of the recording the
+    first or last feature is repeated.
 
     Args:
         features: Speech features. Shape (feature_frames, feature_dim).
-        frame_index: Which frames to drive. Shape (frames,).
+        frame_index: Frames; may lie before the first and behind the last. Shape (*frames).
         rate_hz: Features per second.
         frame_rate_hz: Frames per second.
 
     Returns:
-        Windows of frames i - 4 .. i + 3. Shape (frames, 8, window, feature_dim), float32.
+        Windows. Shape (*frames, window, feature_dim), float32.
     """
-    neighbours = np.arange(ATTENTION_FRAMES) - ATTENTION_CENTER
-    times = (frame_index[:, None] + neighbours + 0.5).reshape(-1) / frame_rate_hz
     windows = speech_windows(
-        features, rate_hz=rate_hz, frame_times_s=times, window=window_length(rate_hz)
+        features,
+        rate_hz=rate_hz,
+        frame_times_s=frame_times(frame_index.reshape(-1), frame_rate_hz),
+        window=window_length(rate_hz),
     )
-    return torch.from_numpy(windows.reshape(len(frame_index), ATTENTION_FRAMES, *windows.shape[1:]))
+    return torch.from_numpy(windows.reshape(*frame_index.shape, *windows.shape[1:]))
+
+
+def neighbour_frames(frame_index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the frames i - 4 .. i + 3 whose windows `SpeechEncoder` weighs for each frame.
+
+    Example:
+        >>> neighbour_frames(np.array([9]))
+        array([[ 5,  6,  7,  8,  9, 10, 11, 12]])
+    """
+    return frame_index[:, None] + np.arange(ATTENTION_FRAMES) - ATTENTION_CENTER
 
 
 class SmallConvolution(nn.Conv1d):

@@ -61,7 +61,10 @@ class TorsoDeformation(nn.Module):
 
     def initial_weight(self, height: Float[Tensor, "*points"]) -> Float[Tensor, "*points"]:
         """Return the torso weight before any learning, from the height y in torso space, cm."""
-        return torch.sigmoid((self.neck_height - height) / NECK_SOFTNESS_CM)
+        return torch.sigmoid(self._bias(height))
+
+    def _bias(self, height: Float[Tensor, "*points"]) -> Float[Tensor, "*points"]:
+        return (self.neck_height - height) / NECK_SOFTNESS_CM
 
     def forward(
         self,
@@ -82,8 +85,7 @@ class TorsoDeformation(nn.Module):
         """
         scaled = torch.cat((torso_position * POSITION_SCALE, difference), dim=-1)
         out = self.out(self.hidden_layers(scaled)).float()
-        bias = (self.neck_height - torso_position[:, 1]) / NECK_SOFTNESS_CM
-        weight = torch.sigmoid(out[:, 0] + bias)
+        weight = torch.sigmoid(out[:, 0] + self._bias(torso_position[:, 1]))
         residual = weight[:, None] * out[:, 1:]
         blended = torch.lerp(head_position, torso_position, weight[:, None])
         return blended + residual, weight, residual

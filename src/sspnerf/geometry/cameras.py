@@ -115,19 +115,6 @@ def pixel_centers(width: int, height: int) -> Float[Tensor, "pixels 2"]:
     return torch.stack((x, y), dim=-1).reshape(-1, 2)
 
 
-def transform_points(
-    transform: Float[Tensor, "*batch 4 4"], points: Float[Tensor, "*batch 3"]
-) -> Float[Tensor, "*batch 3"]:
-    """Move points by rigid transforms, one each.
-
-    Example:
-        >>> lift = torch.eye(4); lift[1, 3] = 2.0
-        >>> transform_points(lift, torch.zeros(3))
-        tensor([0., 2., 0.])
-    """
-    return (transform[..., :3, :3] @ points[..., None])[..., 0] + transform[..., :3, 3]
-
-
 def project_points(
     intrinsics: Intrinsics,
     camera_to_world: Float[Tensor, "*batch 4 4"],

@@ -177,21 +177,21 @@ def log_mel(waveform: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.concatenate([*blocks, stream.finish()])
 
 
-def frame_times(frames: int, frame_rate_hz: float) -> NDArray[np.float64]:
+def frame_times(frame_index: NDArray[np.integer], frame_rate_hz: float) -> NDArray[np.float64]:
     """Give the middle of each video frame's interval.
 
     Args:
-        frames: Number of frames, >= 0.
+        frame_index: Frames. Shape (frames,).
         frame_rate_hz: Frames per second, > 0.
 
     Returns:
-        Times in seconds from the start of the film, increasing. Shape (frames,).
+        Times in seconds from the start of the film. Shape (frames,).
 
     Example:
-        >>> frame_times(3, 25.0)
+        >>> frame_times(np.arange(3), 25.0)
         array([0.02, 0.06, 0.1 ])
     """
-    return (np.arange(frames, dtype=np.float64) + 0.5) / frame_rate_hz
+    return (frame_index.astype(np.float64) + 0.5) / frame_rate_hz
 
 
 def speech_windows(
@@ -216,7 +216,7 @@ def speech_windows(
         MediaError: If there is no feature; UsageError: if window or rate is not positive.
 
     Example:
-        >>> ramp, times_s = np.arange(8.0)[:, None], frame_times(2, 25.0)
+        >>> ramp, times_s = np.arange(8.0)[:, None], frame_times(np.arange(2), 25.0)
         >>> speech_windows(ramp, rate_hz=100.0, frame_times_s=times_s, window=4)[..., 0]
         array([[0., 1., 2., 3.],
                [4., 5., 6., 7.]], dtype=float32)

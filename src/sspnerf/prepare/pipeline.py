@@ -8,6 +8,7 @@ from sspnerf.data.clip import Clip, ClipWriter
 from sspnerf.data.manifest import Camera, ClipManifest
 from sspnerf.media.video import probe_video
 from sspnerf.prepare import stages
+from sspnerf.prepare.models import MODEL_FILES, model_path
 from sspnerf.prepare.workspace import Progress, Scalar, Warn, Workspace
 
 Stage = Callable[[Workspace], dict[str, Scalar]]
@@ -58,6 +59,9 @@ def prepare(
     settings = settings or PrepareConfig()
     info = probe_video(video)
     with ClipWriter(path, overwrite=overwrite) as writer:
+        for name in MODEL_FILES:
+            # A file that cannot be had is better known before the first minute of work than after.
+            model_path(name)
         work = Workspace(
             video=Path(video),
             settings=settings,

@@ -10,6 +10,7 @@ from sspnerf.errors import MediaError, UsageError
 from sspnerf.media.audio import read_waveform
 from sspnerf.media.speech import (
     SPEECH_SAMPLE_RATE_HZ,
+    check_waveform,
     log_mel,
     match_level,
 )
@@ -93,10 +94,17 @@ def speak(portrait: Portrait, speech: Path | str | NDArray[np.float32]) -> Film:
         The film, which renders while one iterates over it.
 
     Raises:
-        MediaError: If the file cannot be read or holds no sound.
+        MediaError: If the file cannot be read or holds no sound, or the waveform is not finite.
+        UsageError: If the waveform is not of floats.
     """
     if isinstance(speech, np.ndarray):
-        waveform = speech
+        if not np.issubdtype(speech.dtype, np.floating):
+            raise UsageError(
+                f"the waveform is {speech.dtype}; expected floats in [-1, 1]",
+                "divide 16-bit samples by 32768",
+            )
+        check_waveform(speech)
+        waveform = speech.astype(np.float32, copy=False)
     else:
         waveform = read_waveform(Path(speech), sample_rate_hz=SPEECH_SAMPLE_RATE_HZ)
     if not len(waveform):

@@ -20,11 +20,11 @@ from sspnerf.config import PRESETS, TrainConfig, from_toml
 from sspnerf.data.manifest import Camera
 from sspnerf.data.semantics import SEMANTIC_CLASSES
 from sspnerf.errors import PortraitError, UsageError
-from sspnerf.fields.conditioning import neighbour_windows, window_length
+from sspnerf.fields.conditioning import frame_windows, neighbour_frames, window_length
 from sspnerf.fields.driven_field import DrivenField
 from sspnerf.geometry.cameras import Intrinsics, pixel_centers
 from sspnerf.geometry.rays import cast_rays
-from sspnerf.render.extent import EXTENT_NODES, on_person
+from sspnerf.render.person_map import MAP_NODES, on_person
 from sspnerf.render.volume import RenderedRays, render_rays
 
 PORTRAIT_SCHEMA_VERSION = 1
@@ -49,7 +49,7 @@ class PortraitInfo(BaseModel):
     camera: Camera
     speech_feature: str
     speech_rate_hz: float
-    speech_dim: int
+    feature_dim: int
     speech_level_db: float
     """Level of the speech that it was learned from, dBFS; new speech is brought to it."""
     band_scale: float
@@ -87,7 +87,7 @@ class Portrait:
         poses: camera_to_world of the clip's frames. Shape (frames, 4, 4).
         torso_poses: The same with the torso held still. Shape (frames, 4, 4).
         blendshapes: Of the clip's frames. Shape (frames, 52).
-        extent_map: Where the person can be, over canonical x and y (see `render.extent`).
+        person_map: Where the person can be, over canonical x and y (see `render.person_map`).
     """
 
     def __init__(self, info: PortraitInfo, driven: DrivenField, arrays: dict[str, Tensor]) -> None:
@@ -96,14 +96,14 @@ class Portrait:
         Args:
             info: What portrait.json says.
             driven: The learned networks.
-            arrays: background (uint8), poses, torso_poses, blendshapes, extent_map.
+            arrays: background (uint8), poses, torso_poses, blendshapes, person_map.
         """
         self.info = info
         self.driven = driven.eval()
         self.background = arrays["background"].float() / 255
         self.poses, self.torso_poses = arrays["poses"], arrays["torso_poses"]
         self.blendshapes = arrays["blendshapes"]
-        self.extent_map: Bool[Tensor, "nodes nodes"] = arrays["extent_map"]
+        self.person_map: Bool[Tensor, "nodes nodes"] = arrays["person_map"]
         self._pixels = pixel_centers(info.width, info.height)
 
     @property
@@ -120,9 +120,9 @@ class Portrait:
             features: The recording's features. Shape (feature_frames, feature_dim).
             frame_index: Frames of the film to be. Shape (frames,).
         """
-        return neighbour_windows(
+        return frame_windows(
             features,
-            frame_index,
+            neighbour_frames(frame_index),
             rate_hz=self.info.speech_rate_hz,
             frame_rate_hz=self.info.frame_rate_hz,
         )
@@ -150,7 +150,7 @@ class Portrait:
             self.info.intrinsics, self._pixels, poses=pose, torso_poses=torso_pose, slot=slot
         )
         behind = self.background.reshape(-1, 3)
-        person = torch.nonzero(on_person(self.extent_map, self.driven, rays))[:, 0]
+        person = torch.nonzero(on_person(self.person_map, self.driven, rays))[:, 0]
         rays = rays.select(person)
         parts = [
             render_rays(
@@ -191,7 +191,7 @@ class Portrait:
             for name, tensor in self.driven.state_dict().items()
         }
         tensors["background"] = (self.background * 255).round().to(torch.uint8)
-        for name in ("poses", "torso_poses", "blendshapes", "extent_map"):
+        for name in ("poses", "torso_poses", "blendshapes", "person_map"):
             tensors[name] = getattr(self, name).contiguous()
         partial = run / f".{PORTRAIT_WEIGHTS}.partial"
         save_file(tensors, partial)
@@ -215,7 +215,7 @@ def load_portrait(run: Path | str) -> Portrait:
     try:
         tensors = load_file(run / PORTRAIT_WEIGHTS)
         config = from_toml(PRESETS["fast"], info.config)
-        driven = build_driven(config, feature_dim=info.speech_dim, rate_hz=info.speech_rate_hz)
+        driven = build_driven(config, feature_dim=info.feature_dim, rate_hz=info.speech_rate_hz)
         state = {
             name.removeprefix(_NETWORK_PREFIX): tensor
             for name, tensor in tensors.items()
@@ -248,7 +248,7 @@ def _check_arrays(info: PortraitInfo, arrays: dict[str, Tensor]) -> None:
         "poses": (frames, 4, 4),
         "torso_poses": (frames, 4, 4),
         "blendshapes": (frames, 52),
-        "extent_map": (EXTENT_NODES, EXTENT_NODES),
+        "person_map": (MAP_NODES, MAP_NODES),
     }
     for name, shape in expected.items():
         if arrays[name].shape != shape:

@@ -9,7 +9,6 @@ from torch import Tensor
 from sspnerf.config import BandConfig
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
 from sspnerf.fields.driven_field import Drive, DrivenField
-from sspnerf.fields.torso import NECK_SOFTNESS_CM
 from sspnerf.geometry.face_mesh import intersect_surface
 from sspnerf.geometry.rays import RayBundle, points_along
 from sspnerf.ops.compositing import composite
@@ -49,8 +48,7 @@ def surface_distance(driven: DrivenField, rays: RayBundle) -> Float[Tensor, " ra
             field.surface, rays.torso_origin, rays.torso_direction, extent=extent
         )
         height = rays.torso_origin[:, 1] + torso * rays.torso_direction[:, 1]
-        below = (driven.torso_deformation.neck_height - height) / NECK_SOFTNESS_CM
-        return torch.lerp(head, torso, torch.sigmoid(below))
+        return torch.lerp(head, torso, driven.torso_deformation.initial_weight(height))
 
 
 def render_rays(

@@ -12,15 +12,13 @@ from torch import Tensor, nn
 
 from sspnerf.config import TrainConfig, to_toml
 from sspnerf.data.dataset import ClipDataset, RayBatch
-from sspnerf.data.pixel_sampling import PixelSampler
-from sspnerf.data.semantics import SEMANTIC_CLASSES
-from sspnerf.fields.conditioning import ATTENTION_CENTER, ATTENTION_FRAMES, window_length
+from sspnerf.data.pixel_sampling import PERSON_THRESHOLD, PixelSampler
+from sspnerf.fields.conditioning import frame_windows, neighbour_frames
 from sspnerf.geometry.cameras import pixel_centers
 from sspnerf.geometry.face_mesh import rest_surface
 from sspnerf.geometry.rays import cast_rays
 from sspnerf.geometry.rotations import rigid_transform
-from sspnerf.media.speech import speech_windows
-from sspnerf.render.extent import EXTENT_NODES, collect_extent, widen_extent
+from sspnerf.render.person_map import MAP_NODES, mark_person, widen_map
 from sspnerf.render.portrait import Portrait, PortraitInfo, build_driven
 from sspnerf.render.volume import RenderedRays, render_rays
 from sspnerf.train.lip_teacher import LipTeacher
@@ -31,7 +29,7 @@ from sspnerf.train.losses import mask_loss, photometric_loss, semantic_loss
 GAIN_NOISE = 0.3
 FEATURE_NOISE = 0.05
 # Enough training frames to know where the person can be.
-EXTENT_FRAMES = 150
+MAP_FRAMES = 150
 
 
 class Speech(NamedTuple):
@@ -86,7 +84,7 @@ class PortraitLearner:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             self.teacher = LipTeacher(
-                self.blendshapes[: len(dataset.training)], speech_dim=config.field.speech_dim
+                self.blendshapes, dataset.usable, speech_dim=config.field.speech_dim
             )
         self.optimiser = self._build_optimiser()
 
@@ -94,8 +92,10 @@ class PortraitLearner:
         mesh, training = self.dataset.clip.mesh, len(self.dataset.training)
         surface = rest_surface(mesh, extent=self.driven.field.extent)
         self.driven.place(torch.from_numpy(surface), torch.from_numpy(mesh.vertices))
-        self.driven.speech_encoder.set_statistics(torch.from_numpy(np.array(self.speech.features)))
-        self.driven.upper_face_encoder.set_statistics(self.blendshapes[:training])
+        heard = round(training / self.dataset.clip.manifest.frame_rate_hz * self.speech.rate_hz)
+        features = torch.from_numpy(np.array(self.speech.features[: max(1, heard)]))
+        self.driven.speech_encoder.set_statistics(features)
+        self.driven.upper_face_encoder.set_statistics(self.blendshapes[self.dataset.usable])
 
     def _build_optimiser(self) -> torch.optim.Adam:
         rates = self.config.optimiser
@@ -118,11 +118,16 @@ class PortraitLearner:
         return 1 - (1 - narrowed) * min(1.0, 2 * progress)
 
     def corrected_poses(self, frame_index: NDArray[np.int64]) -> Tensor:
-        """Return camera_to_world of frames with the learned correction, where there is one."""
+        """Return camera_to_world of training frames with the learned correction.
+
+        The corrections' mean is taken out: it would move the whole portrait against the tracked
+        poses, with which it is rendered.
+        """
         poses = self.poses[frame_index]
         if not self.config.pose_correction:
             return poses
-        return rigid_transform(self.correction[frame_index]) @ poses
+        correction = self.correction[frame_index] - self.correction.mean(dim=0)
+        return rigid_transform(correction) @ poses
 
     def hear(self, frame_index: NDArray[np.int64], *, augment: bool) -> Tensor:
         """Encode what is heard around frames; neighbours share their speech windows.
@@ -134,16 +139,13 @@ class PortraitLearner:
         Returns:
             The speech part of the condition. Shape (frames, speech_dim).
         """
-        neighbours = frame_index[:, None] + np.arange(ATTENTION_FRAMES) - ATTENTION_CENTER
+        neighbours = neighbour_frames(frame_index)
         needed, place = np.unique(neighbours, return_inverse=True)
-        frame_rate_hz = self.dataset.clip.manifest.frame_rate_hz
-        windows = torch.from_numpy(
-            speech_windows(
-                self.speech.features,
-                rate_hz=self.speech.rate_hz,
-                frame_times_s=(needed + 0.5) / frame_rate_hz,
-                window=window_length(self.speech.rate_hz),
-            )
+        windows = frame_windows(
+            self.speech.features,
+            needed,
+            rate_hz=self.speech.rate_hz,
+            frame_rate_hz=self.dataset.clip.manifest.frame_rate_hz,
         )
         if augment:
             gain = GAIN_NOISE * torch.randn(1, generator=self.generator)
@@ -229,17 +231,18 @@ class PortraitLearner:
 
     @torch.no_grad()
     def portrait(self, progress: float) -> Portrait:
-        """Put together what has been learned so far."""
+        """Put together what has been learned so far.
+
+        The portrait is rendered with the tracked poses, which are steady in time; the corrections
+        are each frame's own and would shake it.
+        """
         clip = self.dataset.clip
-        training = np.arange(len(self.dataset.training))
-        poses = self.poses.clone()
-        poses[training] = self.corrected_poses(training)
         arrays = {
             "background": torch.from_numpy(clip.background),
-            "poses": poses,
+            "poses": self.poses,
             "torso_poses": self.torso_poses,
             "blendshapes": self.blendshapes,
-            "extent_map": self._extent_map(poses),
+            "person_map": self._person_map(),
         }
         return Portrait(self._info(progress), self.driven, arrays)
 
@@ -254,31 +257,31 @@ class PortraitLearner:
             camera=manifest.camera,
             speech_feature=self.config.speech_feature,
             speech_rate_hz=self.speech.rate_hz,
-            speech_dim=self.speech.features.shape[1],
+            feature_dim=self.speech.features.shape[1],
             speech_level_db=self.speech.level_db,
             band_scale=self.band_scale(progress),
             training_frames=len(self.dataset.training),
             config=to_toml(self.config),
         )
 
-    def _extent_map(self, poses: Tensor) -> Tensor:
+    def _person_map(self) -> Tensor:
         """Collect where the training frames' masks show the person."""
         clip = self.dataset.clip
-        extent_map = torch.zeros(EXTENT_NODES, EXTENT_NODES, dtype=torch.bool)
+        person_map = torch.zeros(MAP_NODES, MAP_NODES, dtype=torch.bool)
         pixels = pixel_centers(clip.manifest.width, clip.manifest.height)
         slot = torch.zeros(len(pixels), dtype=torch.long)
         usable = self.dataset.usable
-        for index in usable[:: max(1, len(usable) // EXTENT_FRAMES)]:
+        for index in usable[:: max(1, len(usable) // MAP_FRAMES)]:
             rays = cast_rays(
                 clip.manifest.intrinsics,
                 pixels,
-                poses=poses[index, None],
+                poses=self.poses[index, None],
                 torso_poses=self.torso_poses[index, None],
                 slot=slot,
             )
-            person = torch.from_numpy(np.array(clip.mask[index])).reshape(-1) > 12
-            collect_extent(extent_map, self.driven, rays, person=person)
-        return widen_extent(extent_map)
+            person = torch.from_numpy(np.array(clip.mask[index])).reshape(-1) > PERSON_THRESHOLD
+            mark_person(person_map, self.driven, rays, person=person)
+        return widen_map(person_map)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that a resumed training needs: tensors, and what JSON can hold."""
@@ -291,6 +294,7 @@ class PortraitLearner:
         plain = {
             "random": self.random.bit_generator.state,
             "class_losses": self.sampler.losses.tolist(),
+            "class_updates": self.sampler.updates.tolist(),
         }
         return tensors, plain
 
@@ -317,7 +321,7 @@ class PortraitLearner:
         )
         self.random.bit_generator.state = plain["random"]
         self.sampler.losses = np.array(plain["class_losses"])
-        assert len(self.sampler.losses) == SEMANTIC_CLASSES  # noqa: S101 - cannot happen
+        self.sampler.updates = np.array(plain["class_updates"])
 
 
 def psnr_of(mean_squared_error: float) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 # MediaPipe blendshapes that speech moves: jaw and mouth.
-MOUTH_BLENDSHAPES = tuple(range(23, 49))
+MOUTH_BLENDSHAPES = tuple(range(23, 50))
 # A blendshape that hardly moves says nothing; this keeps its noise small.
 SCALE_MIN = 0.02
 # Frames are drawn in runs of neighbours, which share speech windows: 16 frames need 23, not 128.
@@ -25,25 +25,37 @@ class LipTeacher(nn.Module):
 
     target: Tensor
 
-    def __init__(self, blendshapes: Float[Tensor, "frames 52"], *, speech_dim: int) -> None:
+    def __init__(
+        self,
+        blendshapes: Float[Tensor, "frames 52"],
+        usable: NDArray[np.int64],
+        *,
+        speech_dim: int,
+    ) -> None:
         """Remember what is to be told.
 
         Args:
-            blendshapes: Of the training frames, [0, 1]. Shape (frames, 52).
+            blendshapes: Of all frames, [0, 1]. Shape (frames, 52).
+            usable: Training frames that show a tracked face, sorted; no other is asked about.
             speech_dim: Width of the speech part of the condition.
         """
         super().__init__()
         mouth = blendshapes[:, list(MOUTH_BLENDSHAPES)]
-        target = (mouth - mouth.mean(dim=0)) / mouth.std(dim=0).clamp(min=SCALE_MIN)
-        self.register_buffer("target", target)
+        known = mouth[torch.from_numpy(usable)]
+        scale = known.std(dim=0, correction=0).clamp(min=SCALE_MIN)
+        self.usable = usable
+        self.register_buffer("target", (mouth - known.mean(dim=0)) / scale)
         self.linear = nn.Linear(speech_dim, len(MOUTH_BLENDSHAPES))
 
     def draw(self, generator: np.random.Generator) -> NDArray[np.int64]:
-        """Choose runs of neighbouring training frames, sorted, each once. Shape (frames,)."""
-        frames = len(self.target)
-        length = min(RUN_FRAMES, frames)
-        starts = generator.integers(0, frames - length + 1, RUNS)
-        return np.unique(starts[:, None] + np.arange(length))
+        """Choose runs of neighbouring training frames, sorted, each once. Shape (frames,).
+
+        Runs may begin before the first frame, so that every frame is as likely as any other.
+        """
+        first, last = self.usable[0], self.usable[-1]
+        starts = generator.integers(first - RUN_FRAMES + 1, last + 1, RUNS)
+        drawn = np.intersect1d(starts[:, None] + np.arange(RUN_FRAMES), self.usable)
+        return drawn if len(drawn) else self.usable[:RUN_FRAMES]
 
     def loss(
         self, speech: Float[Tensor, "frames speech_dim"], frame_index: NDArray[np.int64]

@@ -1,6 +1,7 @@
 """The loop: step, report, save, stop. Files of a run: docs/train.md."""
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -14,19 +15,22 @@ from PIL import Image
 
 from sspnerf.config import PRESETS, TrainConfig, read_settings, to_toml
 from sspnerf.data.clip import Clip, open_clip
-from sspnerf.data.dataset import ClipDataset
+from sspnerf.data.dataset import ClipDataset, split_frames
 from sspnerf.data.semantics import color_labels
-from sspnerf.errors import PortraitError, UsageError
+from sspnerf.errors import PortraitError, TrainingError, UsageError
 from sspnerf.geometry.face_mesh import RECESSION
 from sspnerf.media.audio import read_waveform
-from sspnerf.media.speech import LOG_MEL_RATE_HZ, active_level_db
+from sspnerf.media.speech import LOG_MEL_RATE_HZ, SPEECH_SAMPLE_RATE_HZ, active_level_db
 from sspnerf.render.film import speech_features
+from sspnerf.render.source import Source, read_source, write_source
 from sspnerf.train.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from sspnerf.train.learner import PortraitLearner, Speech, StepReport
 
 CONFIG_NAME = "config.toml"
 METRICS_NAME = "metrics.jsonl"
 REPORT_STEPS = 50
+# A recording given beside a silent video may be longer or shorter than it by this much.
+SPEECH_TOLERANCE_S = 0.5
 
 
 class Progress(NamedTuple):
@@ -66,41 +70,44 @@ def train(
         The run's folder.
 
     Raises:
-        UsageError: If the run exists.
+        UsageError: If the run exists, or something that is no run stands in its place, or the
+            speech is not as long as the clip.
         ClipError: If the clip cannot be read, or has no sound and no `speech` is given.
+        TrainingError: If the loss is no number any more.
     """
-    if run.exists() and not overwrite:
-        raise UsageError(
-            f"{run} exists already", "choose another name, or pass --resume or --overwrite"
-        )
+    _check_place(run, overwrite=overwrite)
     opened = open_clip(clip)
-    heard = _read_speech(opened, config or PRESETS["fast"], speech)
     config = fit_to_clip(config or PRESETS["fast"], opened)
+    learner = PortraitLearner(config, ClipDataset(opened), _read_speech(opened, config, speech))
+    # Everything that can be refused has been: only now the run before is given up.
     if run.exists():
         shutil.rmtree(run)
     run.mkdir(parents=True)
-    _write_settings(run, config, clip, speech)
-    learner = PortraitLearner(config, ClipDataset(opened), heard)
+    (run / CONFIG_NAME).write_text(tomli_w.dumps(to_toml(config)), encoding="utf-8")
+    write_source(run, Source.of(opened, speech))
     _Loop(run, learner, progress).run()
     return run
 
 
-def resume(run: Path, *, progress: ProgressCallback | None = None) -> Path:
+def resume(clip: Path, run: Path, *, progress: ProgressCallback | None = None) -> Path:
     """Go on with a training that was stopped, with its own settings.
+
+    Args:
+        clip: The clip it was started with; may have been moved since.
+        run: The run's folder.
+        progress: Called every 50 steps.
 
     Raises:
         PortraitError: If the run has no checkpoint, or it does not fit.
-        ClipError: If the clip it was started with is gone.
+        ClipError: If the clip cannot be read, or is another one.
+        UsageError: If the training is finished.
     """
     checkpoint = load_checkpoint(run)
-    try:
-        source = json.loads((run / "source.json").read_text())
-    except (OSError, ValueError) as error:
-        raise PortraitError(f"{run}/source.json is damaged: {error}", "train again") from error
-    clip = open_clip(Path(source["clip"]))
+    opened, source = open_clip(clip), read_source(run)
+    source.check(opened)
     config = read_settings(run / CONFIG_NAME, PRESETS["fast"])
-    heard = _read_speech(clip, config, Path(source["speech"]) if source["speech"] else None)
-    learner = PortraitLearner(config, ClipDataset(clip), heard)
+    heard = _read_speech(opened, config, None if source.speech is None else Path(source.speech))
+    learner = PortraitLearner(config, ClipDataset(opened), heard)
     try:
         learner.load_state(checkpoint.tensors, checkpoint.plain)
     except (RuntimeError, KeyError, ValueError) as error:
@@ -108,8 +115,37 @@ def resume(run: Path, *, progress: ProgressCallback | None = None) -> Path:
         raise PortraitError(
             f"{run}: the checkpoint does not fit: {reason}", "train again"
         ) from error
-    _Loop(run, learner, progress, step=checkpoint.step, seconds=checkpoint.seconds).run()
+    loop = _Loop(run, learner, progress, step=checkpoint.step, seconds=checkpoint.seconds)
+    if loop.share() >= 1:
+        raise UsageError(
+            f"{run} is finished: {checkpoint.step} steps", "train longer into a new run"
+        )
+    _forget_after(run / METRICS_NAME, checkpoint.step)
+    loop.run()
     return run
+
+
+def _check_place(run: Path, *, overwrite: bool) -> None:
+    """Refuse to write over anything, and to delete anything but a run."""
+    if not run.exists():
+        return
+    if not overwrite:
+        raise UsageError(
+            f"{run} exists already", "choose another name, or pass --resume or --overwrite"
+        )
+    if not run.is_dir() or (any(run.iterdir()) and not (run / CONFIG_NAME).is_file()):
+        raise UsageError(f"{run} is no run; it is not overwritten", "choose another name")
+
+
+def _forget_after(metrics: Path, step: int) -> None:
+    """Drop what was reported after the checkpoint that training goes on from."""
+    if not metrics.is_file():
+        return
+    lines = metrics.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if json.loads(line)["step"] <= step]
+    partial = metrics.with_name(f".{metrics.name}.partial")
+    partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    partial.replace(metrics)
 
 
 def fit_to_clip(config: TrainConfig, clip: Clip) -> TrainConfig:
@@ -125,30 +161,24 @@ def fit_to_clip(config: TrainConfig, clip: Clip) -> TrainConfig:
 
 
 def _read_speech(clip: Clip, config: TrainConfig, speech: Path | None) -> Speech:
-    name = config.speech_feature
+    name, manifest = config.speech_feature, clip.manifest
+    seconds = manifest.frames / manifest.frame_rate_hz
+    waveform = clip.speech() if speech is None else read_waveform(speech)
+    heard = len(waveform) / SPEECH_SAMPLE_RATE_HZ
+    if speech is not None and abs(heard - seconds) > SPEECH_TOLERANCE_S:
+        raise UsageError(
+            f"{speech} lasts {heard:.1f} s and the clip {seconds:.1f} s",
+            "give a recording of the same take, cut to the same length",
+        )
+    training = len(split_frames(manifest.frames)[0]) / manifest.frames
+    level_db = active_level_db(waveform[: round(training * len(waveform))])
     if speech is not None:
-        waveform = read_waveform(speech)
-        features = speech_features(name, waveform)
-        return Speech(features, LOG_MEL_RATE_HZ, active_level_db(waveform))
-    waveform = clip.speech()
-    return Speech(
-        np.array(clip.feature(name)),
-        clip.manifest.features[name].rate_hz,
-        active_level_db(waveform),
-    )
-
-
-def _write_settings(run: Path, config: TrainConfig, clip: Path, speech: Path | None) -> None:
-    (run / CONFIG_NAME).write_text(tomli_w.dumps(to_toml(config)))
-    source = {
-        "clip": str(clip.resolve()),
-        "speech": None if speech is None else str(speech.resolve()),
-    }
-    (run / "source.json").write_text(json.dumps(source, indent=2) + "\n")
+        return Speech(speech_features(name, waveform), LOG_MEL_RATE_HZ, level_db)
+    return Speech(np.array(clip.feature(name)), manifest.features[name].rate_hz, level_db)
 
 
 class _Loop:
-    """Steps until the end, the clock or Ctrl-C; whatever happens, what was learned is saved."""
+    """Steps until the end, the clock or Ctrl-C; what was learned until then is saved."""
 
     def __init__(
         self,
@@ -173,13 +203,20 @@ class _Loop:
 
     def run(self) -> None:
         """Train, then save the portrait."""
+        if self.step == 0:
+            # From here on a killed training can be resumed.
+            self._save_checkpoint()
         try:
             self._train()
-        finally:
-            # Ctrl-C lands here too: hours of learning are not thrown away.
-            self._save_checkpoint()
-            self.learner.portrait(self.share()).save(self.folder)
+        except KeyboardInterrupt:
+            self._save()
+            raise
+        self._save()
         self._preview()
+
+    def _save(self) -> None:
+        self._save_checkpoint()
+        self.learner.portrait(self.share()).save(self.folder)
 
     def _train(self) -> None:
         started, first = time.monotonic() - self.seconds, self.step
@@ -187,6 +224,12 @@ class _Loop:
         while self.share() < 1:
             report = self.learner.step(self.share())
             self.step += 1
+            if not math.isfinite(report.loss):
+                raise TrainingError(
+                    f"the loss is {report.loss} at step {self.step}; nothing was saved since the "
+                    "last checkpoint",
+                    "resume from it, or train again with lower learning rates (--optimiser.*)",
+                )
             self.seconds = time.monotonic() - started
             if self.step % REPORT_STEPS == 0 or self.share() >= 1:
                 rate = (self.step - first) / max(self.seconds - resumed, 1e-9)
@@ -206,7 +249,7 @@ class _Loop:
             "class_losses": [round(v, 6) for v in self.learner.sampler.losses.tolist()],
         }
         with (self.folder / METRICS_NAME).open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(line, allow_nan=False) + "\n")
         if self.report_to is not None:
             self.report_to(progress)
 

@@ -7,13 +7,13 @@ import torch
 from small_fields import untrained
 from sspnerf.geometry.cameras import pixel_centers
 from sspnerf.geometry.rays import cast_rays
-from sspnerf.render.extent import (
-    EXTENT_MARGIN_NODES,
-    EXTENT_NODES,
+from sspnerf.render.person_map import (
+    MAP_MARGIN_NODES,
+    MAP_NODES,
     canonical_nodes,
-    collect_extent,
+    mark_person,
     on_person,
-    widen_extent,
+    widen_map,
 )
 
 
@@ -40,48 +40,48 @@ def shows_person(clip, frame):
 
 
 def collected(clip, driven, frames):
-    extent_map = torch.zeros(EXTENT_NODES, EXTENT_NODES, dtype=torch.bool)
+    person_map = torch.zeros(MAP_NODES, MAP_NODES, dtype=torch.bool)
     for frame in frames:
         rays = rays_of_frame(clip, frame)
-        collect_extent(extent_map, driven, rays, person=shows_person(clip, frame))
-    return extent_map
+        mark_person(person_map, driven, rays, person=shows_person(clip, frame))
+    return person_map
 
 
 def test_pixels_that_show_the_person_are_kept(tiny_clip, driven):
-    extent_map = collected(tiny_clip, driven, range(12))
+    person_map = collected(tiny_clip, driven, range(12))
     for frame in range(12):
-        kept = on_person(extent_map, driven, rays_of_frame(tiny_clip, frame))
+        kept = on_person(person_map, driven, rays_of_frame(tiny_clip, frame))
         assert kept[shows_person(tiny_clip, frame)].all()
 
 
 def test_most_of_the_background_is_left_out(tiny_clip, driven):
-    extent_map = widen_extent(collected(tiny_clip, driven, range(12)))
-    kept = on_person(extent_map, driven, rays_of_frame(tiny_clip, 0))
+    person_map = widen_map(collected(tiny_clip, driven, range(12)))
+    kept = on_person(person_map, driven, rays_of_frame(tiny_clip, 0))
     background = ~shows_person(tiny_clip, 0)
     assert kept[background].float().mean() < 0.25
 
 
 def test_poses_that_were_not_filmed_are_covered_after_widening(tiny_clip, driven):
     # At 48 px a pixel is 4 cells wide: filmed frames leave gaps, the margin closes them.
-    extent_map = widen_extent(collected(tiny_clip, driven, range(0, 12, 2)))
-    kept = on_person(extent_map, driven, rays_of_frame(tiny_clip, 3))
+    person_map = widen_map(collected(tiny_clip, driven, range(0, 12, 2)))
+    kept = on_person(person_map, driven, rays_of_frame(tiny_clip, 3))
     assert kept[shows_person(tiny_clip, 3)].float().mean() > 0.97
 
 
 def test_nothing_filmed_shows_nobody(tiny_clip, driven):
-    nobody = torch.zeros(EXTENT_NODES, EXTENT_NODES, dtype=torch.bool)
+    nobody = torch.zeros(MAP_NODES, MAP_NODES, dtype=torch.bool)
     assert not on_person(nobody, driven, rays_of_frame(tiny_clip, 0)).any()
     assert on_person(~nobody, driven, rays_of_frame(tiny_clip, 0)).all()
 
 
 def test_only_rays_of_the_person_are_marked(tiny_clip, driven):
-    extent_map = torch.zeros(EXTENT_NODES, EXTENT_NODES, dtype=torch.bool)
+    person_map = torch.zeros(MAP_NODES, MAP_NODES, dtype=torch.bool)
     rays = rays_of_frame(tiny_clip, 0)
     person = torch.zeros(len(rays), dtype=torch.bool)
     person[1000] = True
-    collect_extent(extent_map, driven, rays, person=person)
+    mark_person(person_map, driven, rays, person=person)
     column, row = canonical_nodes(driven, rays)[1000].long().tolist()
-    assert extent_map.nonzero().tolist() == [[row, column]]
+    assert person_map.nonzero().tolist() == [[row, column]]
 
 
 def test_up_is_a_higher_row_and_right_a_higher_column(tiny_clip, driven):
@@ -99,14 +99,14 @@ def test_rays_beyond_the_grids_fall_on_the_rim(tiny_clip, driven):
         torso_direction=rays.torso_direction, slot=rays.slot,
     ))  # fmt: skip
     assert cells.min() >= 0
-    assert cells.max() <= EXTENT_NODES - 1
+    assert cells.max() <= MAP_NODES - 1
 
 
 def test_widening_grows_a_cell_to_a_square():
-    extent_map = torch.zeros(EXTENT_NODES, EXTENT_NODES, dtype=torch.bool)
-    extent_map[0, 0] = extent_map[100, 50] = True
-    margin = EXTENT_MARGIN_NODES
-    expected = torch.zeros_like(extent_map)
+    person_map = torch.zeros(MAP_NODES, MAP_NODES, dtype=torch.bool)
+    person_map[0, 0] = person_map[100, 50] = True
+    margin = MAP_MARGIN_NODES
+    expected = torch.zeros_like(person_map)
     expected[: margin + 1, : margin + 1] = True
     expected[100 - margin : 101 + margin, 50 - margin : 51 + margin] = True
-    assert torch.equal(widen_extent(extent_map), expected)
+    assert torch.equal(widen_map(person_map), expected)
