@@ -1,6 +1,7 @@
 """The shape of the project: sizes, public names, laziness, and documentation of every verb."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,19 @@ def test_every_verb_has_a_page_that_shows_its_command(verb):
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))
 def test_every_verb_is_named_in_the_changelog(verb):
     assert f"`sspnerf {verb}`" in (ROOT / "CHANGELOG.md").read_text()
+
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_points_to_exists(page):
+    text = page.read_text()
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", text)
+    missing = [link for link in links if not (page.parent / link).exists()]
+    paths = re.findall(r"`((?:tests|src|docs|examples)/[\w./-]+)", text)
+    missing += [path for path in paths if not (ROOT / path).exists()]
+    assert not missing
 
 
 def test_every_setting_has_a_docstring_of_one_line():
