@@ -60,8 +60,8 @@ def test_the_portrait_listens(speaker):
     """With the speech shuffled in time, the mouth region is rendered worse on held-out frames."""
     config = replace(
         PRESETS["fast"],
-        steps=500,
-        rays_per_step=1024,
+        steps=250,
+        rays_per_step=512,
         field=FieldConfig(resolutions=(16, 32, 64), hidden=32),
     )
     features = np.array(speaker.feature("logmel"))
@@ -77,7 +77,8 @@ def test_the_portrait_listens(speaker):
         box = mouth_box(np.asarray(speaker.labels[frame]))
         heard.append(mouth_error(portrait, speaker, features, (frame, frame), box))
         misheard.append(mouth_error(portrait, speaker, features, (frame, shuffled[frame]), box))
-    assert np.mean(misheard) > 1.1 * np.mean(heard)
+    # Between 1.5 and 2.5 with other seeds of the speaker and of the training.
+    assert np.mean(misheard) > 1.2 * np.mean(heard)
 
 
 def mouth_error(portrait, clip, features, frames, box):

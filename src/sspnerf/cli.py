@@ -183,6 +183,9 @@ def evaluate(
     table.add_row("SSIM, full portrait (higher is better)", f"{scores.ssim:.4f}")
     mouth = "no lips seen" if scores.psnr_mouth is None else f"{scores.psnr_mouth:.2f}"
     table.add_row("PSNR, mouth box (dB, higher is better)", mouth)
+    agreement = scores.mouth_agreement
+    shown = "the mouth does not move" if agreement is None else f"{agreement:.2f}"
+    table.add_row("mouth opening against truth (r, higher is better)", shown)
     table.add_row("mean IoU of labels (higher is better)", f"{scores.mean_iou:.3f}")
     out.print(table)
     out.print(f"side by side: {run / 'evaluation' / 'side_by_side.mp4'}", soft_wrap=True)

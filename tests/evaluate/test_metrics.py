@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
-from sspnerf.evaluate.metrics import class_iou, confusion, mouth_box, psnr, ssim
+from sspnerf.evaluate.metrics import (
+    class_iou,
+    confusion,
+    mouth_agreement,
+    mouth_box,
+    psnr,
+    ssim,
+)
 
 
 @pytest.fixture
@@ -70,3 +77,16 @@ def test_iou_tells_a_found_class_from_a_true_one():
     found, truth = np.zeros((1, 4), np.uint8), np.array([[0, 0, 0, 1]], np.uint8)
     iou = class_iou(confusion(found, truth))
     assert iou[:2].tolist() == [0.75, 0.0]
+
+
+def test_a_mouth_that_stays_shut_has_no_agreement():
+    truth = np.array([0.0, 5.0, 1.0, 8.0])
+    assert mouth_agreement(np.zeros(4), truth) is None
+    assert mouth_agreement(truth[:2], truth[:2]) is None
+
+
+def test_a_mouth_that_opens_at_the_wrong_time_disagrees():
+    truth = np.array([0.0, 5.0, 1.0, 8.0])
+    assert mouth_agreement(0.5 * truth + 3, truth) == 1.0
+    assert mouth_agreement(-truth, truth) == -1.0
+    assert mouth_agreement(np.roll(truth, 1), truth) < 0

@@ -1,6 +1,8 @@
 """The whole of prepare: refusals, and one real clip where it is at hand."""
 
 import os
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -169,3 +171,26 @@ def test_a_video_without_sound_is_prepared_with_a_warning(tmp_path, models_varia
     clip = prepare(video, tmp_path / "clip", PrepareConfig(size=32), warn=warnings.append)
     assert not clip.manifest.has_speech
     assert any("silent.mp4 has no sound" in line for line in warnings)
+
+
+@pytest.mark.refuses
+@pytest.mark.parametrize(
+    ("library", "package"),
+    [("cv2", "opencv-contrib-python"), ("mediapipe", "mediapipe"), ("pooch", "pooch")],
+)
+def test_a_missing_extra_says_what_to_install(library, package):
+    program = (
+        "import importlib.util as util, sys\n"
+        "found = util.find_spec\n"
+        f"util.find_spec = lambda name: None if name == {library!r} else found(name)\n"
+        "from sspnerf.cli import main\n"
+        "main(['prepare', 'video.mp4', 'clip'])\n"
+    )
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"error: prepare needs {package}, which is not installed",
+        'hint: pip install "sspnerf[prepare]"',
+    ]

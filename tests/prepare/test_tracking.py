@@ -8,11 +8,11 @@ from prepare.simulated import CAMERA, FLIP, project, simulate
 from sspnerf.prepare.pose_refinement import refine_poses
 from sspnerf.prepare.tracking import (
     complete_poses,
+    guess_rest,
     head_to_camera_pose,
     interpolate_lost,
     invert_rigid,
     nearest_rotations,
-    rotation_angles,
     smooth_poses,
     triangulate_rest,
 )
@@ -24,6 +24,12 @@ def camera_errors(found, truth):
     true_place = invert_rigid(truth)[:, :3, 3]
     error = 10 * np.abs(found_place - true_place)
     return np.degrees(rotation_angles(found, truth)), error[:, :2].max(axis=1), error[:, 2]
+
+
+def rotation_angles(first, second):
+    """The angle between two rotations, radians."""
+    turn = first[..., :3, :3].swapaxes(-1, -2) @ second[..., :3, :3]
+    return Rotation.from_matrix(turn).magnitude()
 
 
 def disturbed(take, seed):
@@ -126,6 +132,49 @@ def test_a_lost_stretch_follows_from_its_neighbours():
     rotation, _, depth = camera_errors(refined.poses, take.poses)
     assert rotation[70:75].max() < 2.0
     assert depth[70:75].max() < 5.0
+
+
+@pytest.mark.parametrize("lost", [slice(0, 40), slice(110, 150)], ids=["start", "end"])
+def test_a_face_lost_at_an_end_leaves_the_head_where_it_was(lost):
+    take = simulate(100, 150, seed=7)
+    seen = disturbed(take, 7)
+    seen[lost] = np.nan
+    refined = refine_poses(take.poses, take.rest, seen, CAMERA).poses
+    nearest = refined[40] if lost.start == 0 else refined[109]
+    np.testing.assert_array_equal(refined[lost], np.tile(nearest, (40, 1, 1)))
+    rotation, _, depth = camera_errors(refined[40:110], take.poses[40:110])
+    assert rotation.max() < 1.5
+    assert depth.max() < 5.0
+
+
+def as_landmarks(take):
+    """What MediaPipe would say: depth relative to the head's origin, in px-like units."""
+    in_camera = np.linalg.inv(take.poses)
+    depth = np.einsum("fj,pj->fp", in_camera[:, 2, :3], take.rest)
+    z = depth / in_camera[:, 2, 3, None] * CAMERA.fx
+    return np.concatenate((take.seen_px, z[..., None]), axis=-1)
+
+
+def test_depth_is_guessed_from_single_pictures():
+    take = simulate(50, 3, seed=3)
+    found = guess_rest(as_landmarks(take), take.poses, CAMERA)
+    np.testing.assert_allclose(found, take.rest, atol=1e-9)
+
+
+def test_a_head_that_does_not_turn_keeps_the_guessed_depth():
+    take = simulate(50, 60, seed=3)
+    still = np.tile(take.poses[:1], (60, 1, 1))
+    seen = project(still, take.rest) + np.random.default_rng(0).normal(0, 0.5, (60, 50, 2))
+    guess = take.rest + np.array([0, 0, 0.3])
+    found = triangulate_rest(seen, still, CAMERA, guess=guess)
+    np.testing.assert_allclose(found, take.rest, atol=0.6)
+
+
+def test_a_guess_hardly_bends_what_many_frames_say():
+    take = simulate(50, 150, seed=3)
+    wrong = take.rest + np.array([0.0, 0.0, 1.0])
+    found = triangulate_rest(take.seen_px, take.poses, CAMERA, guess=wrong)
+    np.testing.assert_allclose(found, take.rest, atol=0.05)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3])

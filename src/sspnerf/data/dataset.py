@@ -63,6 +63,11 @@ class ClipDataset:
             ClipError: If no training frame is valid.
         """
         self.clip = clip
+        if clip.manifest.frames < 2:
+            raise ClipError(
+                f"{clip.path} has one frame; expected at least 2, to learn from and to hold out",
+                "prepare a longer video",
+            )
         self.training, self.held_out = split_frames(clip.manifest.frames)
         self.usable = np.flatnonzero(clip.valid[: len(self.training)])
         if not len(self.usable):

@@ -14,8 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sspnerf.data.clip import Clip, open_clip
-from sspnerf.data.semantics import CLASS_NAMES, SEMANTIC_CLASSES, color_labels
-from sspnerf.evaluate.metrics import class_iou, confusion, mouth_box, psnr, ssim
+from sspnerf.data.semantics import CLASS_NAMES, SEMANTIC_CLASSES, SemanticClass, color_labels
+from sspnerf.errors import ClipError
+from sspnerf.evaluate.metrics import (
+    class_iou,
+    confusion,
+    mouth_agreement,
+    mouth_box,
+    psnr,
+    ssim,
+)
 from sspnerf.media.audio import read_waveform
 from sspnerf.media.speech import SPEECH_SAMPLE_RATE_HZ
 from sspnerf.media.video import FilmWriter
@@ -44,6 +52,8 @@ class Scores(NamedTuple):
     """Full picture."""
     psnr_mouth: float | None
     """Box around the lips, dB; None if no frame shows lips."""
+    mouth_agreement: float | None
+    """Pearson's r between the mouth's opening as rendered and as filmed, over the frames."""
     mean_iou: float
     """Mean over the classes that occur of intersection over union."""
     iou: dict[str, float]
@@ -77,12 +87,17 @@ def evaluate(
     portrait, source = load_portrait(run), read_source(run)
     opened = open_clip(clip or Path(source.clip))
     source.check(opened)
-    frames = range(portrait.info.training_frames, opened.manifest.frames, every)
+    held_out = range(portrait.info.training_frames, opened.manifest.frames, every)
+    frames = [index for index in held_out if opened.valid[index]]
+    if not frames:
+        raise ClipError(
+            f"{opened.path}: no held-out frame shows a tracked face", "prepare a longer video"
+        )
     folder = run / "evaluation"
     folder.mkdir(exist_ok=True)
     features, waveform = _speech(portrait, opened, source.speech)
     rate = portrait.info.frame_rate_hz / every
-    start = round(frames.start / portrait.info.frame_rate_hz * SPEECH_SAMPLE_RATE_HZ)
+    start = round(held_out.start / portrait.info.frame_rate_hz * SPEECH_SAMPLE_RATE_HZ)
     tally = _Tally(frames)
     with FilmWriter(
         folder / "side_by_side.mp4",
@@ -106,7 +121,7 @@ def evaluate(
 
 
 def render_held_out(
-    portrait: Portrait, clip: Clip, features: NDArray[np.float32], frames: range
+    portrait: Portrait, clip: Clip, features: NDArray[np.float32], frames: list[int]
 ) -> Iterator[Measured]:
     """Render frames of the clip as its own speech says, one by one."""
     for frame in frames:
@@ -128,12 +143,13 @@ def side_by_side(measured: Measured) -> NDArray[np.uint8]:
 class _Tally:
     """Sums up frame by frame, so that no film is held in memory."""
 
-    def __init__(self, frames: range) -> None:
+    def __init__(self, frames: list[int]) -> None:
         chosen = np.linspace(0, len(frames) - 1, min(SHEET_FRAMES, len(frames)))
         self.shown = {frames[round(i)] for i in chosen}
         self.psnr: list[float] = []
         self.ssim: list[float] = []
         self.mouth: list[float] = []
+        self.openings: list[tuple[int, int]] = []
         self.counts = np.zeros((SEMANTIC_CLASSES, SEMANTIC_CLASSES), dtype=np.int64)
         self.rows: list[NDArray[np.uint8]] = []
 
@@ -143,6 +159,11 @@ class _Tally:
         self.ssim.append(ssim(picture, truth))
         self.counts += confusion(measured.rendered.labels, measured.true_labels)
         box = mouth_box(measured.true_labels)
+        interior = [
+            int((labels == SemanticClass.MOUTH_INTERIOR).sum())
+            for labels in (measured.rendered.labels, measured.true_labels)
+        ]
+        self.openings.append((interior[0], interior[1]))
         if box is not None:
             x0, y0, x1, y1 = box
             self.mouth.append(psnr(picture[y0:y1, x0:x1], truth[y0:y1, x0:x1]))
@@ -155,6 +176,7 @@ class _Tally:
             psnr=float(np.mean(self.psnr)),
             ssim=float(np.mean(self.ssim)),
             psnr_mouth=float(np.mean(self.mouth)) if self.mouth else None,
+            mouth_agreement=mouth_agreement(*np.array(self.openings, dtype=np.float64).T),
             mean_iou=float(np.nanmean(iou)),
             iou={
                 name: float(value)

@@ -88,3 +88,25 @@ def class_iou(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     iou = np.full_like(intersection, np.nan)
     np.divide(intersection, union, out=iou, where=union > 0)
     return iou
+
+
+def mouth_agreement(opening: NDArray[np.float64], truth: NDArray[np.float64]) -> float | None:
+    """Return how well the mouth opens when it should: Pearson's r of two curves; higher is better.
+
+    A mouth that stays shut, or opens at the wrong times, has no agreement however sharp its picture
+    is.
+
+    Args:
+        opening: Pixels of mouth interior in each rendered frame. Shape (frames,).
+        truth: The same of the true frames. Shape (frames,).
+
+    Returns:
+        In [-1, 1]; None where a curve does not move or has fewer than three frames.
+
+    Example:
+        >>> mouth_agreement(np.array([0.0, 2.0, 4.0]), np.array([1.0, 2.0, 3.0]))
+        1.0
+    """
+    if len(truth) < 3 or np.ptp(opening) == 0 or np.ptp(truth) == 0:
+        return None
+    return round(float(np.corrcoef(opening, truth)[0, 1]), 6)

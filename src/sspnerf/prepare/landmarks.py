@@ -16,8 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sspnerf.prepare.models import missing_extra
-
 LANDMARKS = 478
 MESH_LANDMARKS = 468
 BLENDSHAPES = 52
@@ -119,15 +117,9 @@ class FaceLandmarker:
 
 
 def mediapipe_vision() -> Any:  # noqa: ANN401 - MediaPipe is untyped
-    """Import MediaPipe's vision tasks.
+    """Import MediaPipe's vision tasks; late, as it takes a second."""
+    from mediapipe.tasks.python import vision
 
-    Raises:
-        UsageError: If MediaPipe is not installed.
-    """
-    try:
-        from mediapipe.tasks.python import vision
-    except ImportError as error:
-        raise missing_extra("mediapipe") from error
     return vision
 
 

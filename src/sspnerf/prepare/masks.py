@@ -9,15 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from sspnerf.prepare.models import missing_extra
-
-try:
-    import cv2
-except ImportError as error:
-    raise missing_extra("opencv-contrib-python") from error
 
 PERSON_SIDE = 256
 # At 256 px the hair network loses dark and blond hair alike; it is run rarely instead (97 ms on 2

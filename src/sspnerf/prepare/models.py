@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from sspnerf.errors import SspnerfError, UsageError
+from sspnerf.errors import SspnerfError
 
 MODELS_VARIABLE = "SSPNERF_MODELS"
 
@@ -75,7 +75,6 @@ def model_path(name: str, *, fetch: Fetch | None = None) -> Path:
 
     Raises:
         SspnerfError: If the file cannot be had, or is not the expected one.
-        UsageError: If downloading needs an extra that is not installed.
     """
     model = MODEL_FILES[name]
     local = os.environ.get(MODELS_VARIABLE)
@@ -106,10 +105,8 @@ def _check_hash(path: Path, model: ModelFile) -> None:
 
 
 def _fetch_to_cache(model: ModelFile) -> Path:
-    try:
-        import pooch
-    except ImportError as error:
-        raise missing_extra("pooch") from error
+    import pooch
+
     pooch.get_logger().setLevel("WARNING")
     found = pooch.retrieve(
         model.address,
@@ -118,10 +115,3 @@ def _fetch_to_cache(model: ModelFile) -> Path:
         path=pooch.os_cache("sspnerf"),
     )
     return Path(found)
-
-
-def missing_extra(library: str) -> UsageError:
-    """Say which extra brings a library that is not installed."""
-    return UsageError(
-        f"prepare needs {library}, which is not installed", 'pip install "sspnerf[prepare]"'
-    )

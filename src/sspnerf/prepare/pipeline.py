@@ -36,8 +36,8 @@ def prepare(
 ) -> Clip:
     """Turn a video of one talking person into a clip.
 
-    Frames are streamed; memory does not grow with the video's length, but for 0.2 MB a second of
-    landmarks.
+    Frames are streamed from and to disk; what grows with the length is the fit of the poses, by
+    about 2 MB per second of video.
 
     Args:
         video: One person, one take, fixed camera.

@@ -70,7 +70,8 @@ def refine_poses(
         intrinsics: The camera.
 
     Returns:
-        Poses that follow the landmarks; lost frames follow from their neighbours.
+        Poses that follow the landmarks; lost frames follow from their neighbours, and before the
+        first and after the last face the pose holds.
     """
     to_camera = Rotation.from_matrix(poses[:, :3, :3]).inv()
     mean, centroid = to_camera.mean(), rest.mean(axis=0)
@@ -90,6 +91,9 @@ def refine_poses(
     refined = np.tile(np.eye(4), (len(theta), 1, 1))
     refined[:, :3, :3] = rotation.as_matrix()
     refined[:, :3, 3] = centroid - rotation.apply(theta[:, 3:])
+    # The temporal term alone would let the head fly on as it moved last.
+    first, last = np.flatnonzero(has_face)[[0, -1]]
+    refined[:first], refined[last + 1 :] = refined[first], refined[last]
     return PoseRefinement(refined, float(error))
 
 

@@ -49,13 +49,17 @@ FRAMING_EVERY_S = 0.5
 WORK_SIDE = 512
 # The hair network looks so often; in between, hair keeps its place on the head.
 HAIR_EVERY_S = 0.3
+# Sound and picture of one take may end this far apart, s.
+SOUND_TOLERANCE_S = 0.5
 # Frames from which the skin's color is learned, and pixels of each.
 SKIN_FRAMES = 60
 SKIN_PIXELS = 2000
 
 
 def decode(work: Workspace) -> dict[str, Scalar]:
-    """Count the frames and choose the crop."""
+    """Count the frames and choose the crop; a sound that cannot be read is found here."""
+    if work.info.has_sound:
+        work.waveform = read_waveform(work.video, SPEECH_SAMPLE_RATE_HZ)
     about = max(1, round(work.info.duration_s * work.frame_rate_hz))
     every = max(1, min(about // FRAMING_PICTURES, round(FRAMING_EVERY_S * work.frame_rate_hz)))
     faces: list[NDArray[np.float32]] = []
@@ -224,7 +228,8 @@ def parsing(work: Workspace) -> dict[str, Scalar]:
     """Label every pixel of every frame."""
     side, landmarks = work.settings.size, work.done_track.landmarks
     frames, mask = work.array("frames"), work.array("mask")
-    chosen = spread_evenly(work.frames, SKIN_FRAMES)
+    seen = np.flatnonzero(work.done_track.valid)
+    chosen = seen[spread_evenly(len(seen), SKIN_FRAMES)]
     samples = [_skin_pixels(frames[index], landmarks[index]) for index in chosen]
     skin = fit_skin_color(np.concatenate(samples))
     labels = work.create("labels", (work.frames, side, side))
@@ -263,7 +268,8 @@ def _hair_in_frame(work: Workspace, index: int) -> NDArray[np.float32]:
 def torso(work: Workspace) -> dict[str, Scalar]:
     """Find the torso's own pose in every frame."""
     track, labels = work.done_track, work.array("labels")
-    chosen = spread_evenly(work.frames, SAMPLE_FRAMES)
+    seen = np.flatnonzero(track.valid)
+    chosen = seen[spread_evenly(len(seen), SAMPLE_FRAMES)]
     region = torso_motion.reliable_region(
         (labels[index] == SemanticClass.TORSO for index in chosen),
         lowest_chin=float(np.percentile(track.landmarks[:, CHIN, 1], 98)),
@@ -305,7 +311,10 @@ def speech(work: Workspace) -> dict[str, Scalar]:
     if not work.has_speech:
         work.warn(f"{work.video.name} has no sound; train its clip with --speech FILE")
     else:
-        waveform = read_waveform(work.video, SPEECH_SAMPLE_RATE_HZ)
+        waveform = work.waveform
+        seconds = (len(waveform) / SPEECH_SAMPLE_RATE_HZ, work.frames / work.frame_rate_hz)
+        if abs(seconds[0] - seconds[1]) > SOUND_TOLERANCE_S:
+            work.warn(f"the sound lasts {seconds[0]:.1f} s and the picture {seconds[1]:.1f} s")
         work.writer.write_speech(waveform)
         for name in work.settings.features:
             features = log_mel(waveform)

@@ -51,6 +51,8 @@ class Workspace:
     torso_poses: NDArray[np.float64] | None = None
     reference_frame: int = 0
     has_speech: bool = False
+    waveform: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    """The video's sound, 16 kHz; known after decode."""
     features: dict[str, SpeechFeature] = field(default_factory=dict)
     records: dict[str, StageRecord] = field(default_factory=dict)
     _maps: dict[str, NDArray[Any]] = field(default_factory=dict)
