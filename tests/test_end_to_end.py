@@ -15,8 +15,8 @@ from sspnerf.cli import main
 from sspnerf.config import PRESETS, FieldConfig, SynthConfig
 from sspnerf.data.clip import open_clip
 from sspnerf.data.dataset import ClipDataset
+from sspnerf.data.semantics import MOUTH_CLASSES
 from sspnerf.errors import UsageError
-from sspnerf.evaluate.metrics import mouth_box
 from sspnerf.media.audio import read_waveform
 from sspnerf.media.video import probe_video, read_frames
 from sspnerf.synth.writer import write_synthetic_clip
@@ -32,9 +32,9 @@ def run(*arguments):
 
 @pytest.fixture(scope="module")
 def speaker(tmp_path_factory):
-    """Four seconds of the synthetic speaker at 64 px."""
+    """Eight seconds of the synthetic speaker at 64 px."""
     path = tmp_path_factory.mktemp("speaker") / "clip"
-    return write_synthetic_clip(path, SynthConfig(size=64, seconds=4.0, seed=3))
+    return write_synthetic_clip(path, SynthConfig(size=64, seconds=8.0, seed=3))
 
 
 @pytest.mark.slow
@@ -57,12 +57,13 @@ def test_from_the_command_line_to_a_film(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_the_portrait_listens(speaker):
-    """With the speech shuffled in time, the mouth region is rendered worse on held-out frames."""
+    """With the speech of other moments, lips and mouth are rendered worse on held-out frames."""
     config = replace(
         PRESETS["fast"],
-        steps=250,
-        rays_per_step=512,
-        field=FieldConfig(resolutions=(16, 32, 64), hidden=32),
+        steps=700,
+        rays_per_step=1024,
+        uniform_share=0.0,
+        field=FieldConfig(resolutions=(16, 32, 64, 128), hidden=32),
     )
     features = np.array(speaker.feature("logmel"))
     learner = PortraitLearner(
@@ -70,25 +71,23 @@ def test_the_portrait_listens(speaker):
     )
     for step in range(config.steps):
         learner.step(step / config.steps)
-    portrait = learner.portrait(1.0)
-    shuffled = np.random.default_rng(0).permutation(speaker.manifest.frames)
+    portrait, random = learner.portrait(1.0), np.random.default_rng(0)
     heard, misheard = [], []
     for frame in learner.dataset.held_out:
-        box = mouth_box(np.asarray(speaker.labels[frame]))
-        heard.append(mouth_error(portrait, speaker, features, (frame, frame), box))
-        misheard.append(mouth_error(portrait, speaker, features, (frame, shuffled[frame]), box))
-    # Between 1.5 and 2.5 with other seeds of the speaker and of the training.
-    assert np.mean(misheard) > 1.2 * np.mean(heard)
+        heard.append(mouth_error(portrait, speaker, features, (frame, frame)))
+        for other in random.integers(0, speaker.manifest.frames, 3):
+            misheard.append(mouth_error(portrait, speaker, features, (frame, other)))
+    # Measured over two speakers and two seeds of the training: 1.11 to 1.53.
+    assert np.mean(misheard) > 1.05 * np.mean(heard)
 
 
-def mouth_error(portrait, clip, features, frames, box):
-    """Mean squared error inside a box of the shown frame, driven by the heard frame's speech."""
+def mouth_error(portrait, clip, features, frames):
+    """Mean squared error of lips and mouth in the shown frame, driven by the heard frame."""
     shown, heard = frames
-    x0, y0, x1, y1 = box
     windows = portrait.windows(features, np.array([heard]))
     picture = portrait.render_frame(windows, clip_frame=int(shown)).color
-    difference = picture[y0:y1, x0:x1].astype(float) - clip.frames[shown][y0:y1, x0:x1]
-    return np.square(difference).mean()
+    mouth = np.isin(clip.labels[shown], MOUTH_CLASSES)
+    return np.square(picture.astype(float) - clip.frames[shown])[mouth].mean()
 
 
 @pytest.mark.refuses
