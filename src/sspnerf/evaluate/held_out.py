@@ -5,7 +5,7 @@ drives the mouth; poses and the upper face come from the held-out frames themsel
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,12 +24,10 @@ from sspnerf.evaluate.metrics import (
     psnr,
     ssim,
 )
-from sspnerf.media.audio import read_waveform
 from sspnerf.media.speech import SPEECH_SAMPLE_RATE_HZ
 from sspnerf.media.video import FilmWriter
-from sspnerf.render.film import speech_features
 from sspnerf.render.portrait import Portrait, RenderedFrame, load_portrait
-from sspnerf.render.source import read_source
+from sspnerf.render.source import read_source, read_speech
 
 SHEET_FRAMES = 4
 
@@ -88,17 +86,21 @@ def evaluate(
     opened = open_clip(clip or Path(source.clip))
     source.check(opened)
     held_out = range(portrait.info.training_frames, opened.manifest.frames, every)
-    frames = [index for index in held_out if opened.valid[index]]
-    if not frames:
+    tracked = [index for index in held_out if opened.valid[index]]
+    if not tracked:
         raise ClipError(
             f"{opened.path}: no held-out frame shows a tracked face", "prepare a longer video"
         )
     folder = run / "evaluation"
     folder.mkdir(exist_ok=True)
-    features, waveform = _speech(portrait, opened, source.speech)
+    features, waveform = read_speech(
+        opened,
+        None if source.speech is None else Path(source.speech),
+        feature=portrait.info.speech_feature,
+    )
     rate = portrait.info.frame_rate_hz / every
     start = round(held_out.start / portrait.info.frame_rate_hz * SPEECH_SAMPLE_RATE_HZ)
-    tally = _Tally(frames)
+    tally = _Tally(tracked)
     with FilmWriter(
         folder / "side_by_side.mp4",
         width=3 * portrait.info.width,
@@ -108,12 +110,14 @@ def evaluate(
         sample_rate_hz=SPEECH_SAMPLE_RATE_HZ,
     ) as film:
         for done, measured in enumerate(
-            render_held_out(portrait, opened, features, frames), start=1
+            render_held_out(portrait, opened, features, held_out), start=1
         ):
-            tally.add(measured)
+            # The film shows every frame, or it would run ahead of its sound.
             film.write(side_by_side(measured))
+            if opened.valid[measured.frame]:
+                tally.add(measured)
             if progress is not None:
-                progress(done, len(frames))
+                progress(done, len(held_out))
     Image.fromarray(np.concatenate(tally.rows)).save(folder / "sheet.png")
     scores = tally.scores()
     (folder / "metrics.json").write_text(json.dumps(scores._asdict(), indent=2) + "\n")
@@ -121,7 +125,7 @@ def evaluate(
 
 
 def render_held_out(
-    portrait: Portrait, clip: Clip, features: NDArray[np.float32], frames: list[int]
+    portrait: Portrait, clip: Clip, features: NDArray[np.float32], frames: Iterable[int]
 ) -> Iterator[Measured]:
     """Render frames of the clip as its own speech says, one by one."""
     for frame in frames:
@@ -185,14 +189,3 @@ class _Tally:
             },
             frames=len(self.psnr),
         )
-
-
-def _speech(
-    portrait: Portrait, clip: Clip, speech: str | None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the features that drive the frames, and the sound itself."""
-    name = portrait.info.speech_feature
-    if speech is None:
-        return np.array(clip.feature(name)), clip.speech()
-    waveform = read_waveform(Path(speech), sample_rate_hz=SPEECH_SAMPLE_RATE_HZ)
-    return speech_features(name, waveform), waveform

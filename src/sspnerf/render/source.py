@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sspnerf.data.clip import Clip
 from sspnerf.errors import ClipError, PortraitError
+from sspnerf.media.audio import read_waveform
+from sspnerf.media.speech import SPEECH_SAMPLE_RATE_HZ
+from sspnerf.render.film import speech_features
 
 SOURCE_NAME = "source.json"
 
@@ -51,6 +56,30 @@ class Source(BaseModel):
                     f"{clip.path} is not the clip of this run: {name} is {have}; expected {want}",
                     "give the clip that it was trained on",
                 )
+
+
+def read_speech(
+    clip: Clip, speech: Path | None, *, feature: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Read what drives a clip: its own sound, or the recording that was given instead.
+
+    Args:
+        clip: The clip.
+        speech: A recording of the same take, or None.
+        feature: Kind of speech features.
+
+    Returns:
+        Features (feature_frames, feature_dim), and the waveform (samples,) at 16 kHz.
+
+    Raises:
+        ClipError: If the clip has no sound or no such features, and no recording is given.
+        MediaError: If the recording cannot be read.
+    """
+    if speech is None:
+        waveform = clip.speech()
+        return np.array(clip.feature(feature)), waveform
+    waveform = read_waveform(speech, sample_rate_hz=SPEECH_SAMPLE_RATE_HZ)
+    return speech_features(feature, waveform), waveform
 
 
 def write_source(run: Path, source: Source) -> None:

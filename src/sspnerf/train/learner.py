@@ -3,6 +3,7 @@
 Knows about faces and the optimiser; the loop around it (`trainer`) knows about time and files.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -242,7 +243,7 @@ class PortraitLearner:
             "poses": self.poses,
             "torso_poses": self.torso_poses,
             "blendshapes": self.blendshapes,
-            "person_map": self._person_map(),
+            "person_map": self._person_map,
         }
         return Portrait(self._info(progress), self.driven, arrays)
 
@@ -264,8 +265,13 @@ class PortraitLearner:
             config=to_toml(self.config),
         )
 
+    @functools.cached_property
+    @torch.no_grad()
     def _person_map(self) -> Tensor:
-        """Collect where the training frames' masks show the person."""
+        """Collect where the training frames' masks show the person.
+
+        Once: tracked poses, rest surface and neck stay as they are while learning.
+        """
         clip = self.dataset.clip
         person_map = torch.zeros(MAP_NODES, MAP_NODES, dtype=torch.bool)
         pixels = pixel_centers(clip.manifest.width, clip.manifest.height)

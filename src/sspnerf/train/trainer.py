@@ -16,13 +16,11 @@ from PIL import Image
 from sspnerf.config import PRESETS, TrainConfig, read_settings, to_toml
 from sspnerf.data.clip import Clip, open_clip
 from sspnerf.data.dataset import ClipDataset, split_frames
-from sspnerf.data.semantics import color_labels
 from sspnerf.errors import PortraitError, TrainingError, UsageError
+from sspnerf.evaluate.held_out import render_held_out, side_by_side
 from sspnerf.geometry.face_mesh import RECESSION
-from sspnerf.media.audio import read_waveform
 from sspnerf.media.speech import LOG_MEL_RATE_HZ, SPEECH_SAMPLE_RATE_HZ, active_level_db
-from sspnerf.render.film import speech_features
-from sspnerf.render.source import Source, read_source, write_source
+from sspnerf.render.source import Source, read_source, read_speech, write_source
 from sspnerf.train.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from sspnerf.train.learner import PortraitLearner, Speech, StepReport
 
@@ -163,7 +161,7 @@ def fit_to_clip(config: TrainConfig, clip: Clip) -> TrainConfig:
 def _read_speech(clip: Clip, config: TrainConfig, speech: Path | None) -> Speech:
     name, manifest = config.speech_feature, clip.manifest
     seconds = manifest.frames / manifest.frame_rate_hz
-    waveform = clip.speech() if speech is None else read_waveform(speech)
+    features, waveform = read_speech(clip, speech, feature=name)
     heard = len(waveform) / SPEECH_SAMPLE_RATE_HZ
     if speech is not None and abs(heard - seconds) > SPEECH_TOLERANCE_S:
         raise UsageError(
@@ -172,9 +170,8 @@ def _read_speech(clip: Clip, config: TrainConfig, speech: Path | None) -> Speech
         )
     training = len(split_frames(manifest.frames)[0]) / manifest.frames
     level_db = active_level_db(waveform[: round(training * len(waveform))])
-    if speech is not None:
-        return Speech(speech_features(name, waveform), LOG_MEL_RATE_HZ, level_db)
-    return Speech(np.array(clip.feature(name)), manifest.features[name].rate_hz, level_db)
+    rate_hz = manifest.features[name].rate_hz if speech is None else LOG_MEL_RATE_HZ
+    return Speech(features, rate_hz, level_db)
 
 
 class _Loop:
@@ -262,8 +259,7 @@ class _Loop:
         dataset = self.learner.dataset
         frame = dataset.held_out[len(dataset.held_out) // 2]
         portrait = self.learner.portrait(self.share())
-        windows = portrait.windows(self.learner.speech.features, np.array([frame]))
-        rendered = portrait.render_frame(windows, clip_frame=frame)
-        truth = np.asarray(dataset.clip.frames[frame])
-        sheet = np.concatenate((truth, rendered.color, color_labels(rendered.labels)), axis=1)
-        Image.fromarray(sheet).save(self.folder / "previews" / f"{self.step:07d}.png")
+        features = self.learner.speech.features
+        (measured,) = render_held_out(portrait, dataset.clip, features, [frame])
+        picture = Image.fromarray(side_by_side(measured))
+        picture.save(self.folder / "previews" / f"{self.step:07d}.png")
