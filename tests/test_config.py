@@ -3,13 +3,14 @@
 import dataclasses
 import subprocess
 import sys
+import tomllib
+import typing
 
 import pytest
 import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sspnerf import config as settings
 from sspnerf.config import (
     PRESETS,
     BandConfig,
@@ -19,6 +20,7 @@ from sspnerf.config import (
     PrepareConfig,
     SynthConfig,
     TrainConfig,
+    VolumeConfig,
     from_toml,
     read_settings,
     to_toml,
@@ -33,7 +35,7 @@ settings_values = st.fixed_dictionaries(
         "rays_per_step": st.integers(1024, 1_000_000),
         "frames_per_step": st.integers(1, 1024),
         "speech_feature": st.text(),
-        "sampling": st.sampled_from(["dynamic", "uniform"]),
+        "sampling": st.sampled_from(["dynamic", "uniform", "face-rectangle"]),
         "parsing": st.booleans(),
         "uniform_share": st.floats(0, 1),
         "field": st.fixed_dictionaries(
@@ -57,7 +59,7 @@ PARTS = {"field": FieldConfig, "band": BandConfig, "optimiser": OptimiserConfig,
 def test_settings_come_back_from_toml_as_they_were(values):
     parts = {name: part(**values[name]) for name, part in PARTS.items()}
     written = TrainConfig(**(values | parts))
-    table = settings.tomllib.loads(tomli_w.dumps(to_toml(written)))
+    table = tomllib.loads(tomli_w.dumps(to_toml(written)))
     assert from_toml(TrainConfig(), table) == written
 
 
@@ -108,7 +110,10 @@ def test_an_unknown_key_names_the_nearest(table, message, hint):
         ({"minutes": False}, "setting minutes is False; expected float"),
         ({"parsing": 1}, "setting parsing is 1; expected bool"),
         ({"speech_feature": 3}, "setting speech_feature is 3; expected str"),
-        ({"sampling": "even"}, "setting sampling is 'even'; expected 'dynamic' or 'uniform'"),
+        (
+            {"sampling": "even"},
+            "setting sampling is 'even'; expected 'dynamic' or 'uniform' or 'face-rectangle'",
+        ),
         ({"field": 3}, r"setting field is 3; expected a table \[field\]"),
         ({"field": {"resolutions": 8}}, "setting field.resolutions is 8; expected a list of int"),
         ({"field": {"resolutions": [8.5]}}, "setting field.resolutions is 8.5; expected int"),
@@ -134,20 +139,20 @@ def test_a_text_is_no_list_of_texts():
 
 def numbers_with_ranges():
     """Each number of each settings class, with its class: all are checked on construction."""
-    classes = (FieldConfig, BandConfig, OptimiserConfig, LossConfig, TrainConfig,
-               PrepareConfig, SynthConfig)  # fmt: skip
+    parts = {type(part) for part in vars(TrainConfig()).values() if dataclasses.is_dataclass(part)}
+    classes = (*sorted(parts, key=str), TrainConfig, PrepareConfig, SynthConfig)
     for owner in classes:
-        kinds = settings.typing.get_type_hints(owner)
+        kinds = typing.get_type_hints(owner)
         for item in dataclasses.fields(owner):
             kind = kinds[item.name]
-            if {int, float} & {kind, *settings.typing.get_args(kind)} and item.name != "seed":
+            if {int, float} & {kind, *typing.get_args(kind)} and item.name != "seed":
                 yield owner, item.name
 
 
 @pytest.mark.refuses
 @pytest.mark.parametrize(("owner", "name"), list(numbers_with_ranges()))
 def test_every_number_has_a_range(owner, name):
-    value = (-1,) if name == "resolutions" else -1.0
+    value = (-1,) if name in ("resolutions", "channels") else -1.0
     with pytest.raises(ValueError, match=rf"{name} is .*-1.*; expected"):
         owner(**{name: value})
 
@@ -162,8 +167,21 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
         read_settings(file, TrainConfig())
 
 
-def test_presets_hold_their_own_ranges():
-    assert PRESETS["fast"] == from_toml(PRESETS["fast"], to_toml(PRESETS["fast"]))
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_presets_come_back_from_a_runs_settings(name):
+    assert PRESETS[name] == from_toml(PRESETS["fast"], to_toml(PRESETS[name]))
+
+
+@pytest.mark.refuses
+def test_perceptrons_have_no_bones():
+    with pytest.raises(ValueError, match=r"deformation\.form is both; .* choose network"):
+        TrainConfig(architecture="perceptron")
+
+
+@pytest.mark.refuses
+def test_samples_start_before_they_end():
+    with pytest.raises(ValueError, match=r"volume\.near is 9; expected less than volume\.far"):
+        VolumeConfig(near=9.0, far=9.0)
 
 
 def test_settings_load_no_heavy_library():
