@@ -4,6 +4,10 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+# Before torch: on busy cores threads that wait busily make every step ten times as long (cli.main
+# does the same).
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 import hypothesis
 import pytest
 import torch

@@ -1,7 +1,7 @@
 """Slow, obvious versions: plain loops over plain numbers, never shipped."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 def composite_ray(
@@ -87,11 +87,39 @@ def march_to_surface(
     return math.inf
 
 
-def share_rays(losses: Sequence[float], available: Sequence[int], rays: int) -> list[float]:
-    """Exact shares in proportion to the losses of classes that have pixels, without a floor."""
-    total = sum(loss for loss, n in zip(losses, available, strict=True) if n > 0)
-    pairs = zip(losses, available, strict=True)
-    return [rays * loss / total if n > 0 else 0.0 for loss, n in pairs]
+def share_rays(
+    losses: Sequence[float], available: Sequence[int], rays: int, *, floor: float
+) -> list[float]:
+    """Exact shares: turn up a factor of the losses, then a level, until the sum is right."""
+    present = [k for k in range(len(losses)) if available[k] > 0]
+    # Where no class has any loss, all have the same.
+    weights = {k: losses[k] if any(losses[j] > 0 for j in present) else 1.0 for k in present}
+
+    def raised(factor: float) -> dict[int, float]:
+        return {k: max(floor, factor * weights[k]) for k in present}
+
+    def filled(level: float) -> dict[int, float]:
+        return {k: min(available[k], level * shares[k]) for k in present}
+
+    shares = raised(_turn_up(raised, 1.0))
+    counts = {k: rays * shares[k] for k in present}
+    if sum(available) > rays:
+        counts = filled(_turn_up(filled, rays))
+    return [counts.get(k, 0.0) for k in range(len(losses))]
+
+
+def _turn_up(function: Callable[[float], dict[int, float]], wanted: float) -> float:
+    """Find by halving where the sum of what a growing function returns reaches a value."""
+    low, high = 0.0, 1.0
+    while sum(function(high).values()) < wanted and high < 1e12:
+        high *= 2
+    for _ in range(200):
+        middle = (low + high) / 2
+        if sum(function(middle).values()) < wanted:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def convolve(
@@ -112,3 +140,38 @@ def convolve(
             line.append(total)
         out.append(line)
     return out
+
+
+def importance_samples(
+    t_edges: Sequence[float], weights: Sequence[float], quantiles: Sequence[float], floor: float
+) -> list[float]:
+    """Walk along one ray until each quantile of what is expected there lies behind."""
+    shares = [weight + floor for weight in weights]
+    found = []
+    for quantile in quantiles:
+        left = quantile * sum(shares)
+        place = t_edges[-1]
+        for i, share in enumerate(shares):
+            if left < share:
+                place = t_edges[i] + left / share * (t_edges[i + 1] - t_edges[i])
+                break
+            left -= share
+        found.append(place)
+    return found
+
+
+def trilinear(
+    volume: Sequence[Sequence[Sequence[float]]], center: Sequence[float], half_side: float,
+    position: Sequence[float],
+) -> float:  # fmt: skip
+    """Read volume[z][y][x], nodes spread over a cube, at one position; zero outside."""
+    nodes = len(volume)
+    x, y, z = ((p - c) / half_side for p, c in zip(position, center, strict=True))
+    if max(abs(x), abs(y), abs(z)) > 1:
+        return 0.0
+    total = 0.0
+    for k in range(nodes):
+        for j in range(nodes):
+            for i in range(nodes):
+                total += hat(x, i, nodes) * hat(y, j, nodes) * hat(z, k, nodes) * volume[k][j][i]
+    return total

@@ -6,7 +6,8 @@ import torch
 
 from sspnerf.config import PRESETS, BandConfig, FieldConfig, TrainConfig
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
-from sspnerf.fields.driven_field import Drive, DrivenField
+from sspnerf.fields.drive import Drive
+from sspnerf.fields.driven_planes import Answer, DrivenPlanes
 from sspnerf.fields.portrait_field import FieldOutput
 
 FEATURE_DIM, WINDOW = 80, 32
@@ -17,11 +18,11 @@ SMALL = replace(
 )
 
 
-def untrained(config: TrainConfig = SMALL, *, seed: int = 0, scale: float = 1.0) -> DrivenField:
+def untrained(config: TrainConfig = SMALL, *, seed: int = 0, scale: float = 1.0) -> DrivenPlanes:
     """A real field with random weights; `scale` makes the grids speak up."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        driven = DrivenField(
+        driven = DrivenPlanes(
             config, feature_dim=FEATURE_DIM, window=WINDOW, classes=SEMANTIC_CLASSES
         )
         with torch.no_grad():
@@ -30,14 +31,22 @@ def untrained(config: TrainConfig = SMALL, *, seed: int = 0, scale: float = 1.0)
 
 
 def no_drive(frames: int = 1) -> Drive:
-    return Drive(torch.zeros(frames, condition_dim(SMALL)), torch.zeros(frames, 6))
+    return driven_by(torch.zeros(frames, condition_dim(SMALL)))
+
+
+def driven_by(condition: torch.Tensor, difference: torch.Tensor | None = None) -> Drive:
+    """A head that looks at the camera at the clip's start."""
+    still = torch.zeros(len(condition), 6)
+    return Drive(
+        condition, still if difference is None else difference, still, torch.zeros(len(condition))
+    )
 
 
 def condition_dim(config: TrainConfig) -> int:
     return config.field.speech_dim + config.field.upper_face_dim
 
 
-class BallField(DrivenField):
+class BallField(DrivenPlanes):
     """A ball of skin around the origin of head space, of one density and one color.
 
     Its rest surface is the plane z = 0, and the band reaches past the ball on both sides.
@@ -52,7 +61,7 @@ class BallField(DrivenField):
         config = replace(SMALL, torso_deformation=False, band=band)
         super().__init__(config, feature_dim=FEATURE_DIM, window=WINDOW, classes=SEMANTIC_CLASSES)
 
-    def forward(self, head_position, torso_position, condition, difference):  # noqa: D102
+    def forward(self, head_position, torso_position, drive):  # noqa: D102
         self.asked.append(head_position)
         inside = head_position.norm(dim=-1) < self.radius
         logits = torch.zeros(len(head_position), SEMANTIC_CLASSES)
@@ -60,12 +69,13 @@ class BallField(DrivenField):
         output = FieldOutput(
             inside * self.density, torch.tensor(self.color).expand(len(inside), 3), logits
         )
-        return output, torch.zeros_like(head_position)
+        still = torch.zeros_like(head_position)
+        return Answer(output, still, still)
 
 
 class ConditionField(BallField):
     """A ball whose color is the first three numbers of the condition."""
 
-    def forward(self, head_position, torso_position, condition, difference):  # noqa: D102
-        output, residual = super().forward(head_position, torso_position, condition, difference)
-        return output._replace(color=condition[:, :3]), residual
+    def forward(self, head_position, torso_position, drive):  # noqa: D102
+        answer = super().forward(head_position, torso_position, drive)
+        return answer._replace(output=answer.output._replace(color=drive.condition[:, :3]))

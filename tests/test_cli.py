@@ -2,12 +2,19 @@
 
 import json
 import shutil
+from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 
+from sspnerf import cli
 from sspnerf.cli import main
-from sspnerf.media.video import FilmWriter
+from sspnerf.data.semantics import color_labels
+from sspnerf.media.audio import write_waveform
+from sspnerf.media.video import FilmWriter, read_frames
+from sspnerf.render.film import Torso
+from sspnerf.render.show import Show
 
 
 def run(*arguments):
@@ -80,7 +87,7 @@ def test_a_value_out_of_range_is_refused_with_its_range(tmp_path, capsys):
 @pytest.mark.refuses
 def test_an_unknown_preset_is_refused(tmp_path, capsys):
     assert run("train", tmp_path / "clip", tmp_path / "run", "--preset", "fastest") == 2
-    assert lines(capsys) == ["error: unknown preset fastest", "hint: known: fast"]
+    assert lines(capsys) == ["error: unknown preset fastest", "hint: known: fast, paper, adnerf"]
 
 
 @pytest.mark.refuses
@@ -95,6 +102,57 @@ def test_an_existing_film_is_kept(tmp_path, capsys):
     assert run("render", tmp_path, tmp_path / "speech.wav", tmp_path / "film.mp4") == 2
     assert (tmp_path / "film.mp4").read_bytes() == b"mine"
     assert "exists already" in lines(capsys)[0]
+
+
+def test_render_offers_every_map_and_way_of_the_torso():
+    offered = get_type_hints(cli.render)
+    assert get_args(offered["show"]) == get_args(Show)
+    assert get_args(get_args(offered["torso"])[0]) == get_args(Torso)
+
+
+def test_render_writes_the_map_and_the_arrays(trained_run, tmp_path, capsys):
+    write_waveform(tmp_path / "speech.wav", np.full(2 * 640, 0.1, np.float32))
+    np.save(tmp_path / "poses.npy", poses_of(trained_run)[3:5])
+    arrays = tmp_path / "arrays"
+    options = ["--show", "semantics", "--arrays", arrays, "--poses", tmp_path / "poses.npy"]
+    speech, film = tmp_path / "speech.wav", tmp_path / "film.mp4"
+    assert run("render", trained_run, speech, film, *options) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"film: {film} (2 frames)",
+        f"arrays: {arrays}",
+    ]
+    ((_, shown), _) = read_frames(film)
+    with np.load(arrays / "000000.npz") as kept:
+        painted, color = color_labels(kept["labels"]).astype(int), kept["color"]
+    assert np.abs(shown - painted).mean() < np.abs(shown - color).mean() / 3
+    film.unlink()
+    assert run("render", trained_run, speech, film, *options) == 2
+    assert f"{arrays} is not empty" in lines(capsys)[-2]
+    assert not film.exists()
+
+
+@pytest.mark.refuses
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "poses.npy does not exist"),
+        (b"not an array", "poses.npy is no NumPy array of numbers"),
+        (np.zeros((2, 3)), "the poses have shape (2, 3); expected (frames, 4, 4)"),
+        (np.full((2, 4, 4), np.nan), "pose 0 is not finite"),
+        (np.zeros((2, 4, 4)), "pose 0 is not a rotation and a shift"),
+    ],
+)
+def test_poses_that_cannot_be_shown_leave_no_film(content, message, trained_run, tmp_path, capsys):
+    write_waveform(tmp_path / "speech.wav", np.full(640, 0.1, np.float32))
+    poses, film = tmp_path / "poses.npy", tmp_path / "film.mp4"
+    if isinstance(content, bytes):
+        poses.write_bytes(content)
+    elif content is not None:
+        np.save(poses, content)
+    assert run("render", trained_run, tmp_path / "speech.wav", film, "--poses", poses) == 2
+    (line,) = [line for line in lines(capsys) if line.startswith("error: ")]
+    assert message in line
+    assert not film.exists()
 
 
 @pytest.mark.refuses
@@ -190,7 +248,7 @@ def test_a_missing_model_file_names_file_address_and_variable(tmp_path, capsys, 
         raise OSError("no network")
 
     monkeypatch.setenv("SSPNERF_MODELS", str(tmp_path))
-    monkeypatch.setattr("sspnerf.prepare.models._fetch_to_cache", no_network)
+    monkeypatch.setattr("sspnerf.perception.models._fetch_to_cache", no_network)
     video = write_gray_video(tmp_path / "video.mp4")
     assert run("prepare", video, tmp_path / "clip") == 1
     (line,) = [line for line in lines(capsys) if line.startswith("error: ")]
@@ -214,6 +272,11 @@ def test_ctrl_c_says_how_to_go_on(tiny_clip, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sspnerf.train.learner.PortraitLearner.step", interrupted)
     assert run("train", tiny_clip.path, tmp_path / "run") == 130
     assert f"sspnerf train {tiny_clip.path} {tmp_path / 'run'} --resume" in lines(capsys)[0]
+
+
+def poses_of(run):
+    """The head poses of the clip that a run was trained on."""
+    return np.load(Path(json.loads((run / "source.json").read_text())["clip"]) / "poses.npy")
 
 
 def write_gray_video(path):

@@ -20,7 +20,8 @@ from sspnerf.errors import UsageError
 from sspnerf.media.audio import read_waveform
 from sspnerf.media.video import probe_video, read_frames
 from sspnerf.synth.writer import write_synthetic_clip
-from sspnerf.train.learner import PortraitLearner, Speech
+from sspnerf.train.learner import PortraitLearner
+from sspnerf.train.snapshot import Speech
 from sspnerf.train.trainer import fit_to_clip
 
 

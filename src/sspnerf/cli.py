@@ -11,8 +11,9 @@ import os
 import sys
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import tyro
 from rich.table import Table
@@ -131,6 +132,10 @@ def render(
     speech: Positional[Path],
     film: Positional[Path],
     /,
+    show: Literal["color", "semantics", "depth", "accumulation", "normals"] = "color",
+    arrays: Path | None = None,
+    poses: Path | None = None,
+    torso: Literal["tracked", "follow"] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Let a portrait say a recording.
@@ -139,17 +144,24 @@ def render(
         run: Folder of the run.
         speech: Any sound or video file.
         film: The mp4 to write.
-        overwrite: Replace the film if it exists.
+        show: What the film shows: the picture, or a map of what was rendered.
+        arrays: Folder for each frame's color, labels, accumulation, distance as .npz.
+        poses: Head poses instead of the clip's: .npy, camera_to_world (frames, 4, 4).
+        torso: As tracked in the clip (the default), or following the head (with --poses always).
+        overwrite: Replace the film and the arrays if they exist.
     """
     if film.exists() and not overwrite:
         raise UsageError(f"{film} exists already", "choose another name or pass --overwrite")
-    from sspnerf.render.film import speak
+    from sspnerf.render.film import read_poses, speak
     from sspnerf.render.portrait import load_portrait
 
-    spoken = speak(load_portrait(run), speech)
+    head = None if poses is None else read_poses(poses)
+    spoken = speak(load_portrait(run), speech, poses=head, torso=torso)
     with progress_bar("render") as advance:
-        spoken.save(film, progress=advance)
+        spoken.save(film, show=show, arrays=arrays, overwrite=overwrite, progress=advance)
     out.print(f"film: {film} ({spoken.frames} frames)", soft_wrap=True)
+    if arrays is not None:
+        out.print(f"arrays: {arrays}", soft_wrap=True)
 
 
 def evaluate(
@@ -157,6 +169,7 @@ def evaluate(
     /,
     clip: Path | None = None,
     every: int = 1,
+    landmarks: bool = False,
     json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> None:
     """Measure a portrait on the frames it was not learned from.
@@ -165,30 +178,90 @@ def evaluate(
         run: Folder of the run.
         clip: The clip it was trained on, if it was moved since.
         every: Measure every n-th held-out frame only.
+        landmarks: Measure the landmark distance of the lips too (needs the extra `prepare`).
         json_: Print one JSON object instead of a table.
     """
     if every < 1:
         raise UsageError(f"--every is {every}; expected 1 or more")
     from sspnerf.evaluate.held_out import evaluate as measure
+    from sspnerf.evaluate.score_table import score_lines
 
     with progress_bar("evaluate") as advance:
-        scores = measure(run, clip=clip, every=every, progress=advance)
+        scores = measure(run, clip=clip, every=every, landmarks=landmarks, progress=advance)
     if json_:
         sys.stdout.write(json.dumps(scores._asdict()) + "\n")
         return
     table = Table(title=f"{run}: {scores.frames} held-out frames")
     table.add_column("measure")
     table.add_column("value", justify="right")
-    table.add_row("PSNR, full portrait (dB, higher is better)", f"{scores.psnr:.2f}")
-    table.add_row("SSIM, full portrait (higher is better)", f"{scores.ssim:.4f}")
-    mouth = "no lips seen" if scores.psnr_mouth is None else f"{scores.psnr_mouth:.2f}"
-    table.add_row("PSNR, mouth box (dB, higher is better)", mouth)
-    agreement = scores.mouth_agreement
-    shown = "the mouth does not move" if agreement is None else f"{agreement:.2f}"
-    table.add_row("mouth opening against truth (r, higher is better)", shown)
-    table.add_row("mean IoU of labels (higher is better)", f"{scores.mean_iou:.3f}")
+    for name, value in score_lines(scores):
+        table.add_row(name, value)
     out.print(table)
+    if landmarks and scores.landmarks_missing:
+        _warn(f"no landmark distance: {scores.landmarks_missing}")
     out.print(f"side by side: {run / 'evaluation' / 'side_by_side.mp4'}", soft_wrap=True)
+
+
+def ablate(
+    clip: Positional[Path],
+    ablation: Positional[Path],
+    /,
+    minutes: float | None = None,
+    steps: int | None = None,
+    seeds: tuple[int, ...] = (0, 1),
+    variants: tuple[str, ...] = (),
+    jobs: int = 1,
+    preset: str = "fast",
+    config: Path | None = None,
+    landmarks: bool = True,
+    overwrite: bool = False,
+    json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> None:
+    """Train without one part of the method at a time, and compare.
+
+    The same command again goes on where it was stopped, and keeps what is finished.
+
+    Args:
+        clip: Folder of the clip.
+        ablation: Folder for the runs, tables and pictures.
+        minutes: Train each run for this time.
+        steps: Train each run for so many steps; the settings' own number if neither is given.
+        seeds: Seeds; each variant is trained with each.
+        variants: Any of full, no-parsing, uniform-sampling, no-torso-deformation, no-rough-mesh,
+            adnerf; all but adnerf if not given.
+        jobs: Runs at once; they share the cores.
+        preset: Settings of the full method.
+        config: File of settings, laid over the preset.
+        landmarks: Measure the landmark distance of the lips too, where MediaPipe can run.
+        overwrite: Train runs anew that were trained with other settings.
+        json_: Print one JSON object instead of a table.
+    """
+    if jobs < 1:
+        raise UsageError(f"--jobs is {jobs}; expected 1 or more")
+    base = _with_budget(_base_settings(preset, config), minutes, steps)
+    from sspnerf.ablate.ablation import ablate as run_ablation
+    from sspnerf.ablate.runs import plan_ablation
+    from sspnerf.ablate.table import as_json, as_rich_table
+    from sspnerf.ablate.variants import DEFAULT_VARIANTS
+
+    named = variants or DEFAULT_VARIANTS
+    plan = plan_ablation(clip, ablation, base, variants=named, seeds=seeds, landmarks=landmarks)
+    try:
+        rows = run_ablation(plan, jobs=jobs, overwrite=overwrite, report=_tell)
+    except KeyboardInterrupt:
+        err.print("saved; the same command goes on", soft_wrap=True)
+        raise
+    if json_:
+        sys.stdout.write(json.dumps(as_json(plan, rows)) + "\n")
+    else:
+        out.print(as_rich_table(rows))
+        out.print(f"pictures and tables: {ablation}", soft_wrap=True)
+    failed = [row.run.name for row in rows if row.error]
+    if failed:
+        raise SspnerfError(
+            f"{len(failed)} of {len(rows)} runs failed: {', '.join(failed)}",
+            f"their logs are in {ablation}; the same command tries them again",
+        )
 
 
 def info() -> None:
@@ -212,6 +285,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "train": train,
     "render": render,
     "evaluate": evaluate,
+    "ablate": ablate,
     "info": info,
 }
 
@@ -255,6 +329,11 @@ def _warn(line: str) -> None:
     err.print(f"warning: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
+def _tell(line: str) -> None:
+    """Print a line of progress."""
+    err.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def _say(error: SspnerfError) -> None:
     """Print an error as one line, and its hint as another."""
     err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
@@ -268,13 +347,29 @@ def _train_with_base(arguments: list[str]) -> tuple[Callable[..., None], list[st
     options.add_argument("--preset", default="fast")
     options.add_argument("--config", type=Path)
     found, rest = options.parse_known_args(arguments)
-    if found.preset not in PRESETS:
-        raise UsageError(f"unknown preset {found.preset}", f"known: {', '.join(PRESETS)}")
-    base = PRESETS[found.preset]
-    if found.config is not None:
-        base = read_settings(found.config, base)
+    base = _base_settings(found.preset, found.config)
     with_base = types.FunctionType(train.__code__, train.__globals__, train.__name__)
     functools.update_wrapper(with_base, train)
     del with_base.__wrapped__  # type: ignore[attr-defined]
     with_base.__defaults__ = (base, *(train.__defaults__ or ())[1:])
     return with_base, rest
+
+
+def _base_settings(preset: str, config: Path | None) -> TrainConfig:
+    """Return a preset, with a file's settings laid over it."""
+    if preset not in PRESETS:
+        raise UsageError(f"unknown preset {preset}", f"known: {', '.join(PRESETS)}")
+    base = PRESETS[preset]
+    return base if config is None else read_settings(config, base)
+
+
+def _with_budget(base: TrainConfig, minutes: float | None, steps: int | None) -> TrainConfig:
+    """Return the settings with another length of training; unchanged if none is asked for."""
+    if minutes is not None and steps is not None:
+        raise UsageError("--minutes and --steps are both given", "choose one")
+    if minutes is None and steps is None:
+        return base
+    try:
+        return replace(base, minutes=minutes, steps=base.steps if steps is None else steps)
+    except ValueError as error:
+        raise UsageError(str(error)) from error

@@ -15,10 +15,11 @@ from sspnerf.data.pixel_sampling import PixelSampler
 from sspnerf.errors import ClipError
 
 
-def draw(clip, *, rays=300, frames=4, seed=0):
+def draw(clip, *, rays=300, frames=4, seed=0, kind="dynamic", **settings):
     dataset, random = ClipDataset(clip), np.random.default_rng(seed)
     index = dataset.choose(np.arange(10), frames=frames, generator=random)
-    return dataset.draw(PixelSampler(dynamic=True), index, rays=rays, generator=random)
+    sampler = PixelSampler(kind=kind, **settings)
+    return dataset.draw(sampler, index, rays=rays, generator=random)
 
 
 def with_valid(clip, tmp_path, valid):
@@ -90,6 +91,20 @@ def test_the_same_seed_draws_the_same_rays(tiny_clip):
     first, second, other = (draw(tiny_clip, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(first.pixels, second.pixels)
     assert not torch.equal(first.pixels, other.pixels)
+
+
+def test_each_frame_is_drawn_by_the_rectangle_around_its_own_face(tiny_clip, tmp_path):
+    changed = Path(shutil.copytree(tiny_clip.path, tmp_path / "clip"))
+    points = np.zeros_like(tiny_clip.landmarks)
+    # A point 5 px from the left at first, 1 px further in each frame: one column of one pixel.
+    points[:, :, 0] = 5.5 + np.arange(len(points))[:, None]
+    points[:, :, 1] = 20.5
+    np.save(changed / "landmarks.npy", points)
+    batch = draw(open_clip(changed), kind="face-rectangle", background="all", rays=80)
+    for slot, frame in enumerate(batch.frame_index):
+        face = torch.tensor([5.5 + frame, 20.5])
+        # One pixel takes one ray and hands on the rest: no pixel twice if others are left.
+        assert (batch.pixels[batch.slot == slot] == face).all(dim=1).sum() == 1
 
 
 @pytest.mark.refuses

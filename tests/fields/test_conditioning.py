@@ -1,14 +1,18 @@
 """What drives the field: windows by hand, a convolution against the library's, attention's laws."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import oracles
+from sspnerf.config import PRESETS, SpeechConfig
 from sspnerf.fields.conditioning import (
     ATTENTION_CENTER,
     ATTENTION_FRAMES,
+    LEAK,
     UPPER_FACE_BLENDSHAPES,
     SmallConvolution,
     SpeechEncoder,
@@ -36,7 +40,8 @@ class Marks(nn.Module):
 def encoder(*, seed=0, window=6, feature_dim=3, speech_dim=8):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return SpeechEncoder(feature_dim, window, speech_dim=speech_dim, channels=16)
+        config = SpeechConfig(channels=(16,) * 4)
+        return SpeechEncoder(feature_dim, window, speech_dim=speech_dim, config=config)
 
 
 def random_windows(generator, frames=3, window=6):
@@ -169,3 +174,68 @@ def test_only_the_upper_face_is_encoded():
         assert heard == (blendshape in UPPER_FACE_BLENDSHAPES), blendshape
     assert EYE_BLINK_LEFT in UPPER_FACE_BLENDSHAPES
     assert JAW_OPEN not in UPPER_FACE_BLENDSHAPES
+
+
+def test_adnerfs_settings_build_adnerfs_speech_networks():
+    """On DeepSpeech windows of (16, 29): AudioNet and AudioAttNet, paper.md's 0.035 M."""
+    made = SpeechEncoder(29, 16, speech_dim=64, config=PRESETS["adnerf"].speech)
+    audio_net = (
+        (29 * 32 * 3 + 32) + (32 * 32 * 3 + 32) + (32 * 64 * 3 + 64) + (64 * 64 * 3 + 64)
+        + 2 * (64 * 64 + 64)
+    )  # fmt: skip
+    attention = (
+        (32 * 16 * 3 + 16) + (16 * 8 * 3 + 8) + (8 * 4 * 3 + 4) + (4 * 2 * 3 + 2) + (2 * 3 + 1)
+    )
+    counted = sum(parameter.numel() for parameter in made.parameters())
+    assert counted == audio_net + attention + (8 * 8 + 8) == 34_949
+
+
+def test_before_the_attention_is_on_each_frame_is_heard_alone(generator):
+    config = SpeechConfig(channels=(16,) * 4, attention_from=0.5)
+    made = SpeechEncoder(3, 6, speech_dim=8, config=config)
+    windows = random_windows(generator)
+    alone = made.encode(windows[:, ATTENTION_CENTER])
+    torch.testing.assert_close(made(windows), alone)
+    made.weighs_neighbours.fill_(True)
+    assert not torch.allclose(made(windows), alone)
+
+
+def test_the_attention_is_a_softmax_of_what_it_sees(generator):
+    """Against the formula in plain loops: convolutions, leaky ReLUs, one linear layer, softmax."""
+    config = SpeechConfig(channels=(16,) * 4, attention_inputs=5)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        made = SpeechEncoder(3, 6, speech_dim=8, config=config).double()
+    encoded = torch.randn(2, ATTENTION_FRAMES, 8, generator=generator, dtype=torch.float64)
+    for frame in range(2):
+        signal = encoded[frame, :, :5].T.tolist()
+        for layer in made.attention_net:
+            if isinstance(layer, SmallConvolution):
+                signal = leaky(convolve(signal, layer.weight.tolist(), layer.bias.tolist()))
+        weight, bias = made.attention_out.weight.tolist(), made.attention_out.bias.tolist()
+        scores = [
+            sum(w * v for w, v in zip(row, signal[0], strict=True)) + b
+            for row, b in zip(weight, bias, strict=True)
+        ]
+        total = sum(math.exp(score) for score in scores)
+        expected = sum(
+            math.exp(score) / total * encoded[frame, place] for place, score in enumerate(scores)
+        )
+        torch.testing.assert_close(made.attend(encoded)[frame], expected)
+
+
+def convolve(signal, weight, bias):
+    """Size 3, one zero at either end, in plain loops."""
+    length = len(signal[0])
+    padded = [[0.0, *channel, 0.0] for channel in signal]
+    return [
+        [
+            b + sum(w[i][k] * padded[i][t + k] for i in range(len(padded)) for k in range(3))
+            for t in range(length)
+        ]
+        for w, b in zip(weight, bias, strict=True)
+    ]
+
+
+def leaky(signal):
+    return [[value if value > 0 else LEAK * value for value in channel] for channel in signal]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from small_fields import FEATURE_DIM, SMALL, WINDOW, condition_dim, untrained
+from small_fields import FEATURE_DIM, SMALL, WINDOW, condition_dim, driven_by, untrained
 from sspnerf.fields.torso import pose_difference
 from sspnerf.geometry.rotations import rigid_transform
 
@@ -30,10 +30,11 @@ def frames(generator):
 def test_without_torso_deformation_all_points_are_the_heads(points):
     driven = untrained(replace(SMALL, torso_deformation=False), scale=50)
     head, torso, condition, difference = points
-    output, residual = driven(head, torso, condition, difference)
-    elsewhere, _ = driven(head, torso * 0, condition, difference * 0)
+    output, residual, offset = driven(head, torso, driven_by(condition, difference))
+    elsewhere = driven(head, torso * 0, driven_by(condition)).output
     plain = driven.field(head, condition, torch.zeros(POINTS))
     assert torch.equal(residual, torch.zeros(POINTS, 3))
+    assert torch.equal(offset, torch.zeros(POINTS, 3))
     for ours, theirs, expected in zip(output, elsewhere, plain, strict=True):
         assert torch.equal(ours, theirs)
         assert torch.equal(ours, expected)
@@ -42,8 +43,10 @@ def test_without_torso_deformation_all_points_are_the_heads(points):
 def test_with_torso_deformation_points_are_asked_where_they_come_from(points):
     driven = untrained(scale=50)
     head, torso, condition, difference = points
-    output, _ = driven(head, torso, condition, difference)
-    position, weight, _ = driven.torso_deformation(head, torso, difference)
+    drive = driven_by(condition, difference)
+    output, _, offset = driven(head, torso, drive)
+    position, weight, _ = driven.torso_deformation(head, torso, drive)
+    torch.testing.assert_close(offset, position - head)
     expected = driven.field(position, condition, weight)
     for ours, theirs in zip(output, expected, strict=True):
         # Autocast rounds the deformation's own matrix products to bfloat16.
@@ -54,18 +57,22 @@ def test_placing_fits_the_surface_and_the_neck_to_the_person():
     driven = untrained()
     surface = torch.linspace(0, 1, driven.field.surface.numel()).view_as(driven.field.surface)
     vertices = torch.tensor([[0.0, -9.0, 2.0], [0.0, 0.5, 6.0], [1.0, 7.0, 3.0]])
-    driven.place(surface, vertices)
+    driven.place(surface, vertices, canonical_pose=torch.eye(4))
     assert torch.equal(driven.field.surface, surface)
     assert -13 < driven.torso_deformation.neck_height < -9
     assert driven.field.nose_height == 0.5
-    untrained(replace(SMALL, torso_deformation=False)).place(surface, vertices)
+    untrained(replace(SMALL, torso_deformation=False)).place(
+        surface, vertices, canonical_pose=torch.eye(4)
+    )
 
 
 def test_each_frame_is_driven_by_its_own_speech_and_face(frames):
     driven = untrained()
     windows, blendshapes, poses, torso_poses = frames
     speech, face = driven.speech_encoder(windows), driven.upper_face_encoder(blendshapes)
-    drive = driven.drive(speech, blendshapes, poses=poses, torso_poses=torso_poses)
+    drive = driven.drive(
+        speech, blendshapes, poses=poses, torso_poses=torso_poses, time=torch.rand(2)
+    )
     torch.testing.assert_close(drive.condition, torch.cat((speech, face), dim=-1))
     torch.testing.assert_close(drive.difference, pose_difference(poses, torso_poses))
     assert drive.condition.shape == (2, condition_dim(SMALL))
@@ -79,6 +86,7 @@ def test_poses_learn_nothing_through_the_pose_difference(frames):
         blendshapes,
         poses=poses.requires_grad_(),
         torso_poses=torso_poses,
+        time=torch.zeros(2),
     )
     assert drive.condition.requires_grad
     assert not drive.difference.requires_grad

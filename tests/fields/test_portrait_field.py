@@ -120,7 +120,23 @@ def test_where_a_point_lies_against_the_rest_surface_by_hand():
     position = torch.tensor([[1.0, 1.0, 2.0], [-3.0, 0.0, 6.0], [0.0, 9.0, 1.0]])
     above = torch.tensor([0.0, 4.0, -1.0])
     expected = torch.stack((above / 4, above.tanh(), (-above * above).exp()), dim=-1)
-    torch.testing.assert_close(made.surface_features(position), expected)
+    torch.testing.assert_close(made.surface_features(position)[:, :3], expected)
+
+
+def test_near_what_region_a_point_lies_by_hand():
+    made = field()
+    extent, nodes = made.extent, made.regions.shape[-1]
+    # Class 1 to the left, class 2 to the right, above and below alike; class 0 grows with y.
+    made.regions[1, :, : nodes // 2] = 1.0
+    made.regions[2, :, nodes // 2 :] = 1.0
+    made.regions[0] = torch.linspace(0, 1, nodes)[:, None]
+    position = torch.tensor([[-0.5, 0.0, 9.0], [0.5, 0.0, -9.0], [0.0, 0.5, 0.0]]) * extent
+    found = made.surface_features(position)[:, 3:]
+    torch.testing.assert_close(found[:, 1], torch.tensor([1.0, 0.0, 0.5]))
+    torch.testing.assert_close(found[:, 2], torch.tensor([0.0, 1.0, 0.5]))
+    # Node centres lie half a node inside the border: y = 0.5 is node 95.5 of 0 to 127.
+    torch.testing.assert_close(found[:, 0], torch.tensor([0.5, 0.5, 95.5 / 127]))
+    assert not found[:, 3:].any()
 
 
 @pytest.mark.parametrize("rough_mesh", [True, False])

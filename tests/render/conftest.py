@@ -9,6 +9,7 @@ from sspnerf.config import to_toml
 from sspnerf.geometry.face_mesh import rest_surface
 from sspnerf.render.person_map import MAP_NODES
 from sspnerf.render.portrait import Portrait, PortraitInfo
+from sspnerf.render.torso_follower import TorsoFollower
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +21,8 @@ def surface(tiny_clip):
 @pytest.fixture
 def portrait(tiny_clip, surface) -> Portrait:
     driven, told = untrained(scale=50), tiny_clip.manifest
-    driven.place(surface, torch.from_numpy(tiny_clip.mesh.vertices))
+    vertices = torch.from_numpy(tiny_clip.mesh.vertices)
+    driven.place(surface, vertices, canonical_pose=torch.from_numpy(tiny_clip.poses[0].copy()))
     middle = slice(MAP_NODES // 4, 3 * MAP_NODES // 4)
     person_map = torch.zeros(MAP_NODES, MAP_NODES, dtype=torch.bool)
     person_map[middle, middle] = True
@@ -35,6 +37,7 @@ def portrait(tiny_clip, surface) -> Portrait:
         speech_rate_hz=100.0,
         feature_dim=FEATURE_DIM,
         speech_level_db=-20.0,
+        mesh_vertices=len(tiny_clip.mesh.vertices),
         band_scale=0.5,
         training_frames=10,
         config=to_toml(SMALL),
@@ -46,4 +49,11 @@ def portrait(tiny_clip, surface) -> Portrait:
         "blendshapes": torch.from_numpy(np.array(tiny_clip.blendshapes)),
         "person_map": person_map,
     }
+    follower = TorsoFollower.fit(
+        arrays["poses"],
+        arrays["torso_poses"],
+        valid=torch.ones(told.frames, dtype=torch.bool),
+        frame_rate_hz=told.frame_rate_hz,
+    )
+    arrays |= {f"torso_follower.{name}": part for name, part in follower.tensors().items()}
     return Portrait(info, driven, arrays)

@@ -1,6 +1,7 @@
 """Films: how long, in which order, one frame at a time, with sound."""
 
 import itertools
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ import tiny_speaker
 from sspnerf.errors import MediaError, UsageError
 from sspnerf.media.audio import read_waveform, write_waveform
 from sspnerf.media.speech import log_mel
-from sspnerf.media.video import probe_video
+from sspnerf.media.video import probe_video, read_frames
 from sspnerf.render.film import Film, speak, speech_features, there_and_back
+from sspnerf.render.show import Show, depth_range, show
 
 
 @pytest.fixture
@@ -21,9 +23,9 @@ def rendered(portrait, monkeypatch):
     """Count what is rendered: which frames of the clip."""
     asked, render = [], portrait.render_frame
 
-    def counting(windows, *, clip_frame):
+    def counting(windows, *, clip_frame, **poses):
         asked.append(clip_frame)
-        return render(windows, clip_frame=clip_frame)
+        return render(windows, clip_frame=clip_frame, **poses)
 
     monkeypatch.setattr(portrait, "render_frame", counting)
     return asked
@@ -65,9 +67,96 @@ def test_a_film_longer_than_the_clip_walks_its_poses_back(portrait, rendered):
     assert rendered == [*range(12), 10, 9, 8, 7]
 
 
+def test_a_film_shows_the_poses_of_its_clip(portrait):
+    film = speak(portrait, np.tile(tiny_speaker.waveform(), 2)[: 16 * 640])
+    walk = [*range(12), 10, 9, 8, 7]
+    assert torch.equal(film.poses, portrait.poses[walk])
+    assert torch.equal(film.torso_poses, portrait.torso_poses[walk])
+    followed = speak(portrait, tiny_speaker.waveform(), torso="follow")
+    assert torch.equal(followed.poses, portrait.poses)
+    predicted = portrait.torso_follower.predict(portrait.poses, frame_rate_hz=25.0)
+    assert torch.equal(followed.torso_poses, predicted)
+
+
+def test_given_poses_are_shown_and_the_torso_follows_them(portrait, monkeypatch):
+    poses = portrait.poses[[2, 5, 4]]
+    film = speak(portrait, tiny_speaker.waveform()[: 5 * 640], poses=poses.numpy())
+    there_and_back_again = poses[[0, 1, 2, 1, 0]]
+    assert torch.equal(film.poses, there_and_back_again)
+    predicted = portrait.torso_follower.predict(there_and_back_again, frame_rate_hz=25.0)
+    assert torch.equal(film.torso_poses, predicted)
+    shown = []
+    monkeypatch.setattr(portrait, "render_frame", lambda windows, **asked: shown.append(asked))
+    for _ in film.render():
+        pass
+    assert [asked["clip_frame"] for asked in shown] == [0, 1, 2, 3, 4]
+    assert torch.equal(torch.stack([asked["pose"] for asked in shown]), film.poses)
+    assert torch.equal(torch.stack([asked["torso_pose"] for asked in shown]), predicted)
+
+
+def changed_pose(change):
+    poses = np.tile(np.eye(4), (3, 1, 1))
+    change(poses[1])
+    return poses
+
+
+@pytest.mark.refuses
+@pytest.mark.parametrize(
+    ("poses", "message"),
+    [
+        (np.eye(4), r"the poses have shape \(4, 4\); expected \(frames, 4, 4\)"),
+        (np.zeros((0, 4, 4)), r"the poses have shape \(0, 4, 4\)"),
+        (np.zeros((2, 3, 4)), r"the poses have shape \(2, 3, 4\)"),
+        (np.zeros((1, 4, 4), int), "the poses are int64; expected floats"),
+        (changed_pose(lambda pose: pose.__setitem__((0, 3), np.nan)), "pose 1 is not finite"),
+        (changed_pose(lambda pose: pose.__imul__(2)), "pose 1 is not a rotation and a shift"),
+        (changed_pose(lambda pose: pose[:3].__imul__(-1)), "pose 1 is not a rotation"),
+        (changed_pose(lambda pose: pose[3].__iadd__(1)), "pose 1 is not a rotation"),
+    ],
+)
+def test_poses_that_are_no_rigid_transforms_are_refused(portrait, poses, message):
+    with pytest.raises(UsageError, match=message):
+        speak(portrait, tiny_speaker.waveform(), poses=poses)
+
+
+@pytest.mark.refuses
+def test_the_torso_of_the_clip_is_refused_for_other_poses(portrait):
+    with pytest.raises(UsageError, match="does not fit other head poses"):
+        speak(portrait, tiny_speaker.waveform(), poses=np.eye(4)[None], torso="tracked")
+
+
+def test_a_saved_film_shows_what_was_asked_for(portrait, tmp_path):
+    film = speak(portrait, tiny_speaker.waveform()[:640])
+    frame, depth = next(film.render()), depth_range(film.poses)
+    drawn = {
+        what: show(frame, what=what, intrinsics=portrait.info.intrinsics, depth=depth).astype(int)
+        for what in get_args(Show)
+    }
+    for asked in drawn:
+        film.save(tmp_path / "film.mp4", show=asked)
+        ((_, seen),) = read_frames(tmp_path / "film.mp4")
+        # H.264 keeps color at half size and smears edges; another map is much further away.
+        apart = {what: np.abs(seen - picture).mean() for what, picture in drawn.items()}
+        nearest, second = sorted(apart, key=apart.__getitem__)[:2]
+        assert nearest == asked
+        assert apart[nearest] < apart[second] / 2
+
+
+def test_arrays_hold_each_frame_as_it_was_rendered(portrait, tmp_path):
+    film = speak(portrait, tiny_speaker.waveform()[: 3 * 640])
+    film.save(tmp_path / "film.mp4", arrays=tmp_path / "arrays")
+    names = sorted(path.name for path in (tmp_path / "arrays").iterdir())
+    assert names == ["000000.npz", "000001.npz", "000002.npz"]
+    for name, frame in zip(names, film.render(), strict=True):
+        with np.load(tmp_path / "arrays" / name) as kept:
+            assert sorted(kept) == ["accumulation", "color", "distance", "labels"]
+            for part, value in frame._asdict().items():
+                np.testing.assert_array_equal(kept[part], value)
+
+
 def test_a_quiet_recording_drives_the_portrait_like_a_loud_one(portrait, monkeypatch):
     heard = []
-    monkeypatch.setattr(portrait, "render_frame", lambda windows, clip_frame: heard.append(windows))
+    monkeypatch.setattr(portrait, "render_frame", lambda windows, **shown: heard.append(windows))
     for gain in (1.0, 0.1):
         next(speak(portrait, gain * tiny_speaker.waveform()).render())
     loud, quiet = heard
@@ -98,7 +187,9 @@ def test_a_film_that_breaks_leaves_nothing(portrait, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        speak(portrait, tiny_speaker.waveform()).save(tmp_path / "film.mp4", progress=stop)
+        speak(portrait, tiny_speaker.waveform()).save(
+            tmp_path / "film.mp4", arrays=tmp_path / "arrays", progress=stop
+        )
     assert list(tmp_path.iterdir()) == []
 
 

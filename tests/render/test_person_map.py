@@ -20,7 +20,7 @@ from sspnerf.render.person_map import (
 @pytest.fixture(scope="module")
 def driven(tiny_clip, surface):
     made = untrained()
-    made.place(surface, torch.from_numpy(tiny_clip.mesh.vertices))
+    made.place(surface, torch.from_numpy(tiny_clip.mesh.vertices), canonical_pose=torch.eye(4))
     return made
 
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from sspnerf.config import PRESETS, FieldConfig
+from sspnerf.config import PRESETS, DeformationConfig, FieldConfig
 from sspnerf.data.dataset import ClipDataset
-from sspnerf.train.learner import PortraitLearner, Speech
+from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
+from sspnerf.train.learner import PortraitLearner
+from sspnerf.train.snapshot import Speech
 from sspnerf.train.trainer import fit_to_clip
 
 SMALL = replace(
@@ -40,8 +42,9 @@ def test_every_parameter_receives_a_gradient(tiny_clip):
 
 
 def test_the_error_falls_to_less_than_half(tiny_clip):
-    learner = learner_of(tiny_clip)
-    errors = [learner.step(i / 120).photometric for i in range(120)]
+    # Uniform: errors of rays drawn by the classes' losses are of ever harder rays.
+    learner = learner_of(tiny_clip, replace(SMALL, sampling="uniform"))
+    errors = [learner.step(i / 200).photometric for i in range(200)]
     assert np.mean(errors[-5:]) < 0.5 * np.mean(errors[:5])
 
 
@@ -60,6 +63,7 @@ def test_a_restored_state_goes_on_as_if_nothing_had_happened(tiny_clip):
     tensors, plain = straight.state()
     restored = learner_of(tiny_clip)
     restored.load_state({name: t.clone() for name, t in tensors.items()}, plain)
+    assert restored.sampler.state() == straight.sampler.state()
     for _ in range(3):
         assert restored.step(0.2) == pytest.approx(straight.step(0.2), rel=1e-3)
 
@@ -92,9 +96,30 @@ def test_without_parsing_the_semantic_branch_learns_nothing(tiny_clip):
                for p in learner.driven.field.semantic_net.parameters())  # fmt: skip
 
 
-def test_the_band_narrows_during_the_first_half(tiny_clip):
+def test_the_rough_mesh_knows_its_regions(tiny_clip):
     learner = learner_of(tiny_clip)
-    narrowed = learner.config.band.narrow_to
-    assert learner.band_scale(0.0) == 1.0
-    assert learner.band_scale(0.25) == pytest.approx((1 + narrowed) / 2)
-    assert learner.band_scale(0.5) == learner.band_scale(1.0) == pytest.approx(narrowed)
+    regions, extent = learner.driven.field.regions, learner.config.field.extent
+    assert regions.shape[0] == SEMANTIC_CLASSES
+    total = regions.sum(dim=0)
+    assert (total <= 1 + 1e-5).all()
+    nodes = regions.shape[1]
+
+    def at(x, y):
+        column, row = (int((c / extent * 0.5 + 0.5) * nodes) for c in (x, y))
+        return regions[:, row, column]
+
+    # The eyes, the hair, and the torso's middle of the tiny speaker.
+    assert at(3.0, 2.5)[SemanticClass.EYE] > 0.5
+    assert at(0.0, 7.0)[SemanticClass.HAIR] > 0.9
+    assert at(0.0, -14.5)[SemanticClass.TORSO] > 0.9
+    assert learner_of(tiny_clip, replace(SMALL, rough_mesh=False)).driven.field.regions.sum() == 0
+
+
+@pytest.mark.parametrize("form", ["both", "bones", "network"])
+def test_every_form_of_the_torso_deformation_learns(tiny_clip, form):
+    config = replace(SMALL, deformation=DeformationConfig(form=form, hidden=16, layers=3))
+    learner = learner_of(tiny_clip, config)
+    errors = [learner.step(0.0).photometric for _ in range(30)]
+    assert np.mean(errors[-5:]) < np.mean(errors[:5])
+    for name, parameter in learner.driven.torso_deformation.named_parameters():
+        assert parameter.grad.abs().max() > 0, name

@@ -2,9 +2,10 @@
 
 import math
 
+import pytest
 import torch
 
-from sspnerf.train.losses import mask_loss, photometric_loss, semantic_loss
+from sspnerf.train.losses import mask_loss, photometric_loss, semantic_loss, still_loss
 
 
 def test_photometric_loss_is_one_number_per_ray():
@@ -29,3 +30,14 @@ def test_mask_loss_pulls_towards_the_mask():
     accumulation = torch.tensor([0.2, 0.9], requires_grad=True)
     mask_loss(accumulation, torch.tensor([1.0, 0.5])).sum().backward()
     torch.testing.assert_close(accumulation.grad, torch.tensor([-1.6, 0.8]))
+
+
+def test_only_the_heads_deformation_is_held_still():
+    offset = torch.tensor([[[1.0, 2.0, 2.0], [0.0, 0.0, 0.0]], [[5.0, 0.0, 0.0], [5.0, 0.0, 0.0]]])
+    offset.requires_grad_()
+    loss = still_loss(offset, torch.tensor([True, False]))
+    # The head's ray: mean over its samples of 9 and 0; the other counts as zero.
+    assert loss.item() == pytest.approx(4.5 / 2)
+    loss.backward()
+    assert offset.grad[0, 0].tolist() == [0.5, 1.0, 1.0]
+    assert not offset.grad[1].any()

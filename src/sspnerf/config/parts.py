@@ -50,6 +50,8 @@ class PerceptronConfig:
     """Frequencies that encode the view direction."""
     mesh_features: int = 32
     """Width of the latent code f that the rough mesh gives to a point."""
+    mesh_nodes: int = 32
+    """Nodes along each side of the cube around the rough mesh in which its codes spread."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -58,6 +60,7 @@ class PerceptronConfig:
         check_range("perceptron.position_bands", self.position_bands, 0, 20)
         check_range("perceptron.direction_bands", self.direction_bands, 0, 20)
         check_range("perceptron.mesh_features", self.mesh_features, 1, 1024)
+        check_range("perceptron.mesh_nodes", self.mesh_nodes, 10, 256)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -157,13 +157,17 @@ class Clip:
             )
         return self._map(f"features/{name}")
 
+    def has_truth(self, name: str) -> bool:
+        """Say whether `truth` can be asked for this."""
+        return (self.path / "truth" / f"{name}.npy").is_file()
+
     def truth(self, name: str) -> NDArray[Any]:
         """Read what only a synthetic clip knows exactly (truth/NAME.npy).
 
         Raises:
             ClipError: If the clip holds no such truth.
         """
-        if not (self.path / "truth" / f"{name}.npy").is_file():
+        if not self.has_truth(name):
             raise ClipError(f"{self.path} holds no truth named {name}", "only synthetic clips do")
         return self._map(f"truth/{name}")
 

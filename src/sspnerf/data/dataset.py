@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sspnerf.data.clip import Clip
+from sspnerf.data.face_rectangle import face_rectangle
 from sspnerf.data.pixel_sampling import PixelSampler
 from sspnerf.errors import ClipError
 
@@ -114,7 +115,8 @@ class ClipDataset:
         clip = self.clip
         labels = np.stack([clip.labels[i] for i in index])
         mask = np.stack([clip.mask[i] for i in index])
-        chosen = sampler.draw(labels, mask, rays=rays, generator=generator)
+        rectangles = self._rectangles(index) if sampler.kind == "face-rectangle" else None
+        chosen = sampler.draw(labels, mask, rays=rays, generator=generator, rectangles=rectangles)
         frame, width = index[chosen.slot], clip.manifest.width
         row, column = np.divmod(chosen.pixel, width)
         slot = torch.from_numpy(chosen.slot)
@@ -127,3 +129,8 @@ class ClipDataset:
             mask=torch.from_numpy(mask[chosen.slot, row, column]).float() / 255,
             background=self.background[torch.from_numpy(chosen.pixel)].float() / 255,
         )
+
+    def _rectangles(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return x0, y0, x1, y1 around the faces of frames, px, end exclusive. Shape (slots, 4)."""
+        size = {"width": self.clip.manifest.width, "height": self.clip.manifest.height}
+        return np.array([face_rectangle(self.clip.landmarks[i], **size) for i in index])

@@ -1,26 +1,30 @@
-"""Which pixels to learn from: semantic-aware dynamic ray sampling.
+"""Which pixels to learn from: semantic-aware dynamic ray sampling, and what it is compared with.
 
-The rays of a step are shared out among the semantic classes: first equally, then in proportion to
-each class's mean loss (photometric + semantic), measured while training. Inside a class pixels are
-drawn uniformly. Background further than a few pixels from the person is left out: the plate says
-all of it.
+The rays of a step are shared out among the semantic classes: in the first period equally, then in
+proportion to each class's mean loss (photometric + semantic) over the period before. Inside a class
+pixels are drawn uniformly.
+
+Available are all pixels, or, as the plate says all of what is further away, those of the person
+and background within a few px.
 """
 
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
-from sspnerf.ops import numba_kernels
+from sspnerf.ops.pixel_groups import PixelGroups, dilate, group_pixels
+
+SamplingKind = Literal["dynamic", "uniform", "face-rectangle"]
 
 # A pixel counts as near the person within this many px of a mask value above the threshold.
 PERSON_THRESHOLD = 12
 PERSON_MARGIN_PX = 4
 # No class with pixels gets less than this share, so that its loss stays known.
 FLOOR_SHARE = 0.02
-# The mean loss of a class forgets at this rate per step, once it has been seen for long enough.
-LOSS_MEMORY = 0.99
+# Rays inside the rectangle around the face. Source: AD-NeRF's released code.
+FACE_SHARE = 0.95
 
 
 class Pixels(NamedTuple):
@@ -37,11 +41,12 @@ def allocate_rays(
 ) -> NDArray[np.int64]:
     r"""Share rays out among classes.
 
-    .. math:: N_k = N_s \\bar L_k / \\sum_j \\bar L_j
+    .. math:: N_k = N_s \bar L_k / \sum_j \bar L_j
 
-    Classes without pixels get none and hand their share on; so does a class that has fewer pixels
-    than its share, unless all pixels together are fewer than the rays. Every class with pixels gets
-    at least a small floor. Rounding goes to the largest remainders, so that the sum is exact.
+    Classes without pixels get none and hand their share on. Every class with pixels gets at least
+    a small floor; the others pay for it in proportion. Then, if there are more pixels than rays, a
+    class with fewer pixels than its share hands on the rest. Rounding goes to the largest
+    remainders, so that the sum is exact.
 
     Args:
         losses: Mean loss of each class, >= 0; all equal at first. Shape (classes,).
@@ -64,12 +69,25 @@ def allocate_rays(
         return np.zeros(len(losses), dtype=np.int64)
     share = np.where(present, losses, 0.0)
     share = share / share.sum() if share.sum() > 0 else present / present.sum()
-    share = np.where(present, np.maximum(share, FLOOR_SHARE), 0.0)
-    exact = _capped(share, available, rays)
+    exact = _capped(_floored(share, present), available, rays)
     count = np.floor(exact).astype(np.int64)
     largest = np.argsort(count - exact, kind="stable")[: rays - count.sum()]
     count[largest] += 1
     return np.asarray(count)
+
+
+def _floored(share: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Raise the shares of classes that are there to the floor; the sum stays 1."""
+    # Half of the rays go by losses, however many classes there are.
+    floor = min(FLOOR_SHARE, 0.5 / present.sum())
+    low = np.zeros(len(share), dtype=bool)
+    while True:
+        free = 1 - floor * low.sum()
+        raised = np.where(low, floor, free * share / share[~low].sum())
+        below = present & ~low & (raised < floor)
+        if not below.any():
+            return np.asarray(raised)
+        low |= below
 
 
 def _capped(
@@ -81,25 +99,54 @@ def _capped(
         left = rays - available[capped].sum()
         exact = np.where(capped, available, left * share / share[~capped].sum())
         beyond = ~capped & (exact > available)
-        if not beyond.any() or available.sum() < rays:
+        if not beyond.any() or available.sum() <= rays:
             return exact
         capped |= beyond
 
 
 class PixelSampler:
-    """Draws the pixels of each step and keeps the classes' mean losses."""
+    """Draws the pixels of each step and measures the classes' mean losses.
 
-    def __init__(self, *, dynamic: bool, uniform_share: float = 0.0) -> None:
+    * `losses` (classes,): mean loss of each class over the last period, as the next draw uses it
+    * `last_rays` (classes,) int64: rays of each class in the last draw, uniform ones included
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: SamplingKind,
+        unit: Literal["class", "pixel"] = "class",
+        uniform_share: float = 0.0,
+        period: int = 100,
+        background: Literal["near", "all"] = "near",
+    ) -> None:
         """Start with all classes equal.
 
         Args:
-            dynamic: Share rays out by class losses; otherwise uniformly over the person.
-            uniform_share: With `dynamic`, part of the rays that is drawn uniformly all the same.
+            kind: Share rays out by the classes' losses; or draw uniformly; or 95 % of them inside a
+                rectangle around the face and 5 % outside, each uniformly (AD-NeRF).
+            unit: With `dynamic`: a class's rays go as its loss, or as its loss times its pixels,
+                so that the loss is the chance of each pixel.
+            uniform_share: With `dynamic`: part of the rays that is drawn uniformly all the same.
+            period: Steps over which losses are averaged, and for which the result holds, >= 1.
+            background: Whether only background near the person is available, or all.
+
+        Raises:
+            ValueError: If the period is shorter than one step.
         """
-        self.dynamic = dynamic
-        self.uniform_share = uniform_share
+        if period < 1:
+            raise ValueError(f"period is {period}; expected at least 1")
+        self.kind, self.unit, self.period, self.background = kind, unit, period, background
+        self.uniform_share = {"dynamic": uniform_share, "uniform": 1.0, "face-rectangle": 0.0}[kind]
         self.losses = np.ones(SEMANTIC_CLASSES)
-        self.updates = np.zeros(SEMANTIC_CLASSES, dtype=np.int64)
+        self.last_rays = np.zeros(SEMANTIC_CLASSES, dtype=np.int64)
+        self._seen = np.zeros(SEMANTIC_CLASSES, dtype=bool)
+        self._begin_period()
+
+    def _begin_period(self) -> None:
+        self._steps = 0
+        self._rays = np.zeros(SEMANTIC_CLASSES, dtype=np.int64)
+        self._total = np.zeros(SEMANTIC_CLASSES)
 
     def draw(
         self,
@@ -108,6 +155,7 @@ class PixelSampler:
         *,
         rays: int,
         generator: np.random.Generator,
+        rectangles: NDArray[np.int64] | None = None,
     ) -> Pixels:
         """Draw pixels of several frames, the same number of each, with replacement.
 
@@ -116,71 +164,128 @@ class PixelSampler:
             mask: Soft person masks, 0 to 255. Shape (frames, height, width).
             rays: How many in all.
             generator: Source of randomness.
+            rectangles: x0, y0, x1, y1 around each face, px, end exclusive; only the kind
+                `face-rectangle` needs them. Shape (frames, 4).
 
         Returns:
-            The pixels. Fewer than `rays` only if a frame shows no person at all.
+            The pixels. Fewer than `rays` only if a frame has no available pixel at all.
 
         Raises:
-            ValueError: If a label is no class.
+            ValueError: If a label is no class, or rectangles are needed and not given.
         """
         if labels.size and labels.max() >= SEMANTIC_CLASSES:
             raise ValueError(
                 f"labels hold the value {labels.max()}; expected 0 to {SEMANTIC_CLASSES - 1}"
             )
         frames = len(labels)
-        grouped = _classes_near_person(labels, mask)
-        order = np.empty(grouped.shape[1], dtype=np.int32)
-        starts = np.empty(SEMANTIC_CLASSES + 2, dtype=np.int64)
+        grouped, groups = self._group(labels, mask, rectangles)
         slots, pixels = [], []
         for slot in range(frames):
             wanted = rays // frames + (slot < rays % frames)
-            numba_kernels.group_pixels(grouped[slot], SEMANTIC_CLASSES + 1, order, starts)
-            chosen = self._draw_frame(order, starts[:-1], wanted, generator)
+            of_frame = group_pixels(grouped[slot].reshape(-1), groups=groups + 1)
+            chosen = self._draw_frame(of_frame, wanted, generator)
             pixels.append(chosen)
             slots.append(np.full(len(chosen), slot, dtype=np.int64))
-        return Pixels(np.concatenate(slots), np.concatenate(pixels))
+        drawn = Pixels(np.concatenate(slots), np.concatenate(pixels))
+        classes = labels.reshape(frames, -1)[drawn.slot, drawn.pixel]
+        self.last_rays = np.bincount(classes, minlength=SEMANTIC_CLASSES)
+        return drawn
+
+    def _group(
+        self,
+        labels: NDArray[np.uint8],
+        mask: NDArray[np.uint8],
+        rectangles: NDArray[np.int64] | None,
+    ) -> tuple[NDArray[np.uint8], int]:
+        """Return the group of each pixel, and how many there are; unavailable ones are one more."""
+        groups, count = labels, SEMANTIC_CLASSES
+        if self.kind == "face-rectangle":
+            if rectangles is None:
+                raise ValueError("no rectangles are given; expected one for each frame")
+            groups, count = _outside(rectangles, labels.shape), 2
+        if self.background == "all":
+            return groups, count
+        near = dilate(mask, threshold=PERSON_THRESHOLD, radius=PERSON_MARGIN_PX)
+        ignored = (labels == SemanticClass.BACKGROUND) & ~near
+        return np.where(ignored, np.uint8(count), groups), count
 
     def _draw_frame(
-        self,
-        order: NDArray[np.int32],
-        starts: NDArray[np.int64],
-        rays: int,
-        generator: np.random.Generator,
+        self, groups: PixelGroups, rays: int, generator: np.random.Generator
     ) -> NDArray[np.int64]:
+        starts = groups.starts[:-1]
+        first, available = starts[:-1], np.diff(starts)
         total = int(starts[-1])
         if total == 0:
             return np.empty(0, dtype=np.int64)
-        uniform = round(rays * (self.uniform_share if self.dynamic else 1.0))
+        uniform = round(rays * self.uniform_share)
         places = [generator.integers(0, total, uniform)]
-        counts = allocate_rays(self.losses, np.diff(starts), rays=rays - uniform)
-        first = np.repeat(starts[:-1], counts)
-        width = np.repeat(np.diff(starts), counts)
-        places.append(first + (generator.random(len(first)) * width).astype(np.int64))
-        return order[np.concatenate(places)].astype(np.int64)
+        counts = allocate_rays(self._weights(available), available, rays=rays - uniform)
+        within = generator.random(counts.sum()) * np.repeat(available, counts)
+        places.append(np.repeat(first, counts) + within.astype(np.int64))
+        return groups.order[np.concatenate(places)].astype(np.int64)
+
+    def _weights(self, available: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return what the groups' rays are in proportion to."""
+        if self.kind == "face-rectangle":
+            return np.array([FACE_SHARE, 1 - FACE_SHARE])
+        return self.losses * available if self.unit == "pixel" else self.losses
 
     def update(self, labels: NDArray[np.uint8], losses: NDArray[np.float32]) -> None:
-        """Learn from the losses of a step's rays.
+        """Learn from the losses of a step's rays; `losses` changes when a period is over.
+
+        Each class's loss becomes the mean over its rays of the period. A class without rays keeps
+        what it had; one that never had any counts as the mean of the others.
 
         Args:
             labels: Class of each ray. Shape (rays,).
             losses: Photometric + semantic loss of each ray, >= 0. Shape (rays,).
         """
-        count = np.bincount(labels, minlength=SEMANTIC_CLASSES)
-        total = np.bincount(labels, weights=losses, minlength=SEMANTIC_CLASSES)
-        seen = count > 0
-        mean = total[seen] / count[seen]
-        self.updates[seen] += 1
-        # The first loss replaces the start value: one would stand for a class that is badly wrong.
-        rate = np.maximum(1 - LOSS_MEMORY, 1 / self.updates[seen])
-        self.losses[seen] += rate * (mean - self.losses[seen])
+        self._rays += np.bincount(labels, minlength=SEMANTIC_CLASSES)
+        self._total += np.bincount(labels, weights=losses, minlength=SEMANTIC_CLASSES)
+        self._steps += 1
+        if self._steps < self.period:
+            return
+        measured = self._rays > 0
+        self.losses[measured] = self._total[measured] / self._rays[measured]
+        self._seen |= measured
+        if self._seen.any():
+            self.losses[~self._seen] = self.losses[self._seen].mean()
+        self._begin_period()
+
+    def state(self) -> dict[str, Any]:
+        """Return all that was measured, as JSON can hold it."""
+        return {
+            "losses": self.losses.tolist(),
+            "seen": self._seen.tolist(),
+            "steps": self._steps,
+            "rays": self._rays.tolist(),
+            "total": self._total.tolist(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go back to what `state` returned.
+
+        Raises:
+            KeyError: If something is missing.
+            ValueError: If it is of other classes.
+        """
+        if len(state["losses"]) != SEMANTIC_CLASSES:
+            raise ValueError(
+                f"the state is of {len(state['losses'])} classes; expected {SEMANTIC_CLASSES}"
+            )
+        self.losses = np.array(state["losses"], dtype=np.float64)
+        self._seen = np.array(state["seen"], dtype=bool)
+        self._steps = int(state["steps"])
+        self._rays = np.array(state["rays"], dtype=np.int64)
+        self._total = np.array(state["total"], dtype=np.float64)
 
 
-def _classes_near_person(labels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return labels with background far from the person turned into an extra, last class."""
-    frames, height, width = mask.shape
-    flat = np.ascontiguousarray(mask).reshape(frames, height * width)
-    near = np.zeros_like(flat)
-    numba_kernels.dilate(flat, width, PERSON_THRESHOLD, PERSON_MARGIN_PX, np.zeros_like(flat), near)
-    classes = labels.reshape(frames, -1)
-    ignored = (classes == SemanticClass.BACKGROUND) & (near == 0)
-    return np.where(ignored, np.uint8(SEMANTIC_CLASSES), classes)
+def _outside(rectangles: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return 0 inside each frame's rectangle and 1 outside.
+
+    AD-NeRF compares x and y of its rectangle with rows and columns; that mistake is not copied.
+    """
+    outside = np.ones(shape, dtype=np.uint8)
+    for picture, (x0, y0, x1, y1) in zip(outside, rectangles, strict=True):
+        picture[y0:y1, x0:x1] = 0
+    return outside

@@ -32,6 +32,11 @@ class SemanticClass(IntEnum):
 SEMANTIC_CLASSES = len(SemanticClass)
 CLASS_NAMES = tuple(member.name.lower() for member in SemanticClass)
 MOUTH_CLASSES = (SemanticClass.MOUTH_INTERIOR, SemanticClass.LIP)
+# As AD-NeRF divides the person: the neck belongs to the torso.
+BODY_CLASSES = (SemanticClass.NECK, SemanticClass.TORSO)
+HEAD_CLASSES = tuple(
+    member for member in SemanticClass if member not in (SemanticClass.BACKGROUND, *BODY_CLASSES)
+)
 
 # Okabe and Ito's colour-blind safe hues, extended by tints; order of SemanticClass.
 PALETTE: NDArray[np.uint8] = np.array(

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sspnerf.config import SpeechConfig
 from sspnerf.media.speech import frame_times, speech_windows
 
 # Frames whose speech is weighed for one frame: i - 4 .. i + 3 (AD-NeRF's choice).
@@ -93,27 +94,33 @@ class SpeechEncoder(nn.Module):
     Each window passes four strided convolutions and two linear layers; a small attention network
     then weighs the frame's neighbours, which steadies the lips.
 
-    Source: AudioNet and AudioAttNet of Guo et al. 2021 (arXiv:2103.11078). Differs in: windows of
-    any length and width, 64 channels throughout, all channels feed the attention, and it starts out
-    centred on the frame instead of flat.
+    Source: AudioNet and AudioAttNet of Guo et al. 2021 (arXiv:2103.11078): with windows of (16, 29)
+    DeepSpeech features and the `adnerf` preset's settings the same networks. Differs in: windows of
+    any length and width, features are normalised, and the attention starts out centred on the frame
+    instead of flat.
+
+    Attributes:
+        weighs_neighbours: Whether the attention is switched on; without, each frame is heard alone.
     """
 
     feature_mean: Tensor
     feature_scale: Tensor
+    weighs_neighbours: Tensor
 
     def __init__(
-        self, feature_dim: int, window: int, *, speech_dim: int, channels: int = 64
+        self, feature_dim: int, window: int, *, speech_dim: int, config: SpeechConfig
     ) -> None:
         """Build the networks for windows of shape (window, feature_dim)."""
         super().__init__()
         layers: list[nn.Module] = []
         width, length = feature_dim, window
-        for _ in range(4):
+        for channels in config.channels:
             layers += [nn.Conv1d(width, channels, 3, stride=2, padding=1), nn.LeakyReLU(LEAK)]
             width, length = channels, (length + 1) // 2
-        layers += [nn.Flatten(), nn.Linear(channels * length, channels), nn.LeakyReLU(LEAK)]
-        self.window_net = nn.Sequential(*layers, nn.Linear(channels, speech_dim))
-        widths = (speech_dim, 16, 8, 4, 2, 1)
+        layers += [nn.Flatten(), nn.Linear(width * length, width), nn.LeakyReLU(LEAK)]
+        self.window_net = nn.Sequential(*layers, nn.Linear(width, speech_dim))
+        self.attention_inputs = min(speech_dim, config.attention_inputs or speech_dim)
+        widths = (self.attention_inputs, 16, 8, 4, 2, 1)
         attention: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             attention += [SmallConvolution(before, after, 3), nn.LeakyReLU(LEAK)]
@@ -124,6 +131,7 @@ class SpeechEncoder(nn.Module):
             self.attention_out.bias.copy_(-0.5 * offset.float().square())
         self.register_buffer("feature_mean", torch.zeros(feature_dim))
         self.register_buffer("feature_scale", torch.ones(feature_dim))
+        self.register_buffer("weighs_neighbours", torch.tensor(config.attention_from == 0))
 
     def set_statistics(self, features: Float[Tensor, "feature_frames feature_dim"]) -> None:
         """Remember the training speech's mean and spread, by which all speech is normalised."""
@@ -141,8 +149,11 @@ class SpeechEncoder(nn.Module):
     def attend(
         self, encoded: Float[Tensor, "frames neighbours speech_dim"]
     ) -> Float[Tensor, "frames speech_dim"]:
-        """Weigh the encoded windows of frames i - 4 .. i + 3."""
-        scores = self.attention_out(self.attention_net(encoded.transpose(1, 2)))
+        """Weigh the encoded windows of frames i - 4 .. i + 3, or take frame i's alone."""
+        if not self.weighs_neighbours:
+            return encoded[:, ATTENTION_CENTER]
+        looked_at = encoded[..., : self.attention_inputs].transpose(1, 2)
+        scores = self.attention_out(self.attention_net(looked_at))
         return (torch.softmax(scores, dim=-1)[..., None] * encoded).sum(dim=1)
 
     def forward(
@@ -175,7 +186,9 @@ class UpperFaceEncoder(nn.Module):
         """Remember the person's usual upper face, so that it is encoded as nearly zero."""
         self.neutral.copy_(blendshapes[:, list(UPPER_FACE_BLENDSHAPES)].median(dim=0).values)
 
-    def forward(self, blendshapes: Float[Tensor, "frames 52"]) -> Float[Tensor, "frames dim"]:
+    def forward(
+        self, blendshapes: Float[Tensor, "frames 52"]
+    ) -> Float[Tensor, "frames upper_face_dim"]:
         """Encode blendshape weights in [0, 1], MediaPipe's order.
 
         Args:

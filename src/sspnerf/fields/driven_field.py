@@ -1,6 +1,4 @@
-"""The field together with everything that drives it: speech, upper face, torso deformation."""
-
-from typing import NamedTuple
+"""A field together with everything that drives it; each architecture is one subclass."""
 
 import torch
 from jaxtyping import Float
@@ -8,56 +6,60 @@ from torch import Tensor, nn
 
 from sspnerf.config import TrainConfig
 from sspnerf.fields.conditioning import SpeechEncoder, UpperFaceEncoder
-from sspnerf.fields.portrait_field import FieldOutput, PortraitField
-from sspnerf.fields.torso import TorsoDeformation, pose_difference
-from sspnerf.ops.backend import field_dtype
-
-# The neck bends about this far below the chin, cm.
-NECK_BELOW_CHIN_CM = 2.0
-
-
-class Drive(NamedTuple):
-    """What drives each of a batch's frames."""
-
-    condition: Tensor
-    """Speech and upper face. Shape (frames, condition_dim)."""
-    difference: Tensor
-    """`pose_difference`. Shape (frames, 6)."""
+from sspnerf.fields.deformation_network import pose_vector
+from sspnerf.fields.drive import Drive
+from sspnerf.fields.torso import Deformed, TorsoDeformation, pose_difference
 
 
 class DrivenField(nn.Module):
-    """All learned parts of a portrait."""
+    """Base of all architectures: what is heard and seen becomes the condition."""
 
-    def __init__(self, config: TrainConfig, *, feature_dim: int, window: int, classes: int) -> None:
-        """Build the parts that the settings ask for.
+    def __init__(self, config: TrainConfig, *, feature_dim: int, window: int) -> None:
+        """Build the encoders.
 
         Args:
             config: All settings of the training.
             feature_dim: Width of the speech features.
             window: Speech features in one window.
-            classes: Semantic classes.
         """
         super().__init__()
         self.config = config
-        field = config.field
-        self.speech_encoder = SpeechEncoder(feature_dim, window, speech_dim=field.speech_dim)
-        self.upper_face_encoder = UpperFaceEncoder(upper_face_dim=field.upper_face_dim)
-        self.torso_deformation = TorsoDeformation() if config.torso_deformation else None
-        self.field = PortraitField(field, classes=classes, rough_mesh=config.rough_mesh)
+        speech_dim, upper_face_dim = config.field.speech_dim, config.field.upper_face_dim
+        self.condition_dim = speech_dim + upper_face_dim
+        self.speech_encoder = SpeechEncoder(
+            feature_dim, window, speech_dim=speech_dim, config=config.speech
+        )
+        self.upper_face_encoder = (
+            UpperFaceEncoder(upper_face_dim=upper_face_dim) if upper_face_dim else None
+        )
+        self.torso_deformation = (
+            TorsoDeformation(config.deformation) if config.torso_deformation else None
+        )
+
+    @property
+    def ray_samples(self) -> int:
+        """How often a field is asked along one ray, at most."""
+        return self.config.volume.coarse + self.config.volume.fine
+
+    def grids(self) -> list[nn.Parameter]:
+        """Return the parameters that learn at the grids' rate; all others are networks."""
+        return []
 
     def place(
-        self, surface: Float[Tensor, "nodes nodes"], vertices: Float[Tensor, "vertices 3"]
+        self,
+        surface: Float[Tensor, "nodes nodes"],
+        vertices: Float[Tensor, "vertices 3"],
+        *,
+        canonical_pose: Float[Tensor, "4 4"],
     ) -> None:
-        """Fit the parts to the person: the rest surface, the face's regions, where the neck bends.
+        """Fit the parts to the person.
 
         Args:
             surface: `rest_surface` of the person's mesh.
             vertices: The mesh's vertices, world, cm; its foremost point is the nose's tip.
+            canonical_pose: camera_to_world of the reference frame (the paper's p_c).
         """
-        self.field.surface.copy_(surface)
-        self.field.nose_height.copy_(vertices[vertices[:, 2].argmax(), 1])
-        if self.torso_deformation is not None:
-            self.torso_deformation.neck_height.copy_(vertices[:, 1].min() - NECK_BELOW_CHIN_CM)
+        raise NotImplementedError
 
     def drive(
         self,
@@ -66,6 +68,7 @@ class DrivenField(nn.Module):
         *,
         poses: Float[Tensor, "frames 4 4"],
         torso_poses: Float[Tensor, "frames 4 4"],
+        time: Float[Tensor, " frames"],
     ) -> Drive:
         """Encode what drives each frame; once per frame, not per ray.
 
@@ -74,36 +77,29 @@ class DrivenField(nn.Module):
             blendshapes: Blendshape weights. Shape (frames, 52).
             poses: camera_to_world. Shape (frames, 4, 4).
             torso_poses: camera_to_world with the torso held still. Shape (frames, 4, 4).
+            time: When in the clip each frame is, [0, 1]. Shape (frames,).
         """
-        condition = torch.cat((speech, self.upper_face_encoder(blendshapes)), dim=-1)
-        return Drive(condition, pose_difference(poses, torso_poses).detach())
+        condition = speech
+        if self.upper_face_encoder is not None:
+            condition = torch.cat((speech, self.upper_face_encoder(blendshapes)), dim=-1)
+        poses = poses.detach()
+        return Drive(condition, pose_difference(poses, torso_poses), pose_vector(poses), time)
 
-    def forward(
+    def deform(
         self,
         head_position: Float[Tensor, "points 3"],
         torso_position: Float[Tensor, "points 3"],
-        condition: Float[Tensor, "points condition_dim"],
-        difference: Float[Tensor, "points 6"],
-    ) -> tuple[FieldOutput, Float[Tensor, "points 3"]]:
-        """Ask the field at sample points.
+        drive: Drive,
+    ) -> Deformed:
+        """Find where sample points come from.
 
         Args:
             head_position: The points if they belong to the head, cm. Shape (points, 3).
             torso_position: The points if they belong to the torso, cm. Shape (points, 3).
-            condition: Of each point's frame. Shape (points, condition_dim).
-            difference: Of each point's frame. Shape (points, 6).
-
-        Returns:
-            What is there; and the deformation's residual (points, 3), cm, for its regulariser.
+            drive: Of each point's frame, one row per point.
         """
         if self.torso_deformation is None:
-            weight = torch.zeros_like(head_position[:, 0])
-            return self.field(head_position, condition, weight), torch.zeros_like(head_position)
-        number_type = field_dtype(head_position.device)
-        with torch.autocast(
-            head_position.device.type, number_type, enabled=number_type != torch.float32
-        ):
-            position, weight, residual = self.torso_deformation(
-                head_position, torso_position, difference
-            )
-        return self.field(position, condition, weight), residual
+            still = torch.zeros_like(head_position)
+            return Deformed(head_position, still[:, 0], still)
+        deformed: Deformed = self.torso_deformation(head_position, torso_position, drive)
+        return deformed

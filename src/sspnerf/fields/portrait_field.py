@@ -16,6 +16,8 @@ DENSITY_SHIFT = -1.0
 DENSITY_LOG_MAX = 8.0
 GEOMETRY_FEATURES = 16
 SURFACE_FEATURES = 3
+# Nodes along each side of the map of the face's regions.
+REGION_NODES = 128
 GRID_INIT = 0.01
 # Speech moves what lies below this height above the nose's tip, the upper face's blendshapes what
 # lies above the other, each fading over a length; all cm. Around the lower lids both do.
@@ -48,7 +50,8 @@ class PortraitField(nn.Module):
     """Plane grids read by small networks; the condition enters where the field lets it.
 
     The rest surface (the rough mesh, continued) tells each point how far in front of or behind the
-    face it lies: the cheap form of the paper's latent code f.
+    face it lies, and which region of the person it is near: the cheap form of the paper's latent
+    code f.
 
     Source: F(x, d, a, f) of Liu et al. 2022 (arXiv:2201.07786). Differs in: plane grids instead of
         an 8x256 perceptron; no view direction, as a talking head turns little; a learned gate per
@@ -56,6 +59,7 @@ class PortraitField(nn.Module):
     """
 
     surface: Tensor
+    regions: Tensor
     nose_height: Tensor
 
     def __init__(self, config: FieldConfig, *, classes: int, rough_mesh: bool) -> None:
@@ -69,7 +73,7 @@ class PortraitField(nn.Module):
         table = torch.empty(table_size(config.resolutions, config.features))
         self.table = nn.Parameter(nn.init.uniform_(table, -GRID_INIT, GRID_INIT))
         encoded = 3 * len(config.resolutions) * config.features
-        surface = SURFACE_FEATURES * rough_mesh
+        surface = (SURFACE_FEATURES + classes) * rough_mesh
         condition_dim = config.speech_dim + config.upper_face_dim
         self.gate_net = perceptron(encoded, condition_dim, hidden=config.hidden // 2, layers=1)
         self.density_net = perceptron(
@@ -80,6 +84,7 @@ class PortraitField(nn.Module):
             GEOMETRY_FEATURES, classes, hidden=config.hidden // 2, layers=1
         )
         self.register_buffer("surface", torch.zeros(SURFACE_NODES, SURFACE_NODES))
+        self.register_buffer("regions", torch.zeros(classes, REGION_NODES, REGION_NODES))
         self.register_buffer("nose_height", torch.tensor(0.0))
 
     def region_weights(self, height: Float[Tensor, " points"]) -> Float[Tensor, "points 2"]:
@@ -108,11 +113,20 @@ class PortraitField(nn.Module):
         heard = [p * w * g for p, w, g in zip(parts, weights, gate, strict=True)]
         return torch.cat(heard, dim=-1)
 
-    def surface_features(self, position: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
-        """Say where points lie against the rest surface, on three scales."""
+    def surface_features(
+        self, position: Float[Tensor, "points 3"]
+    ) -> Float[Tensor, "points features"]:
+        """Say where points lie against the rest surface, on three scales, and near what region.
+
+        The region is the share of each class among the training frames' labels at the same x and y
+        of the rest surface.
+        """
         height = surface_height(self.surface, position[:, 0], position[:, 1], extent=self.extent)
         above = position[:, 2] - height
-        return torch.stack((above / 4, torch.tanh(above), torch.exp(-above.square())), dim=-1)
+        near = torch.stack((above / 4, torch.tanh(above), torch.exp(-above.square())), dim=-1)
+        grid = (position[:, :2] / self.extent).reshape(1, -1, 1, 2)
+        share = torch.nn.functional.grid_sample(self.regions[None], grid, align_corners=False)
+        return torch.cat((near, share[0, :, :, 0].T), dim=-1)
 
     def forward(
         self,

@@ -1,14 +1,21 @@
 """Torso deformation: where a point of the picture comes from.
 
 Two rigid bones, the head and the torso, each with its own tracked pose, blended by a learned weight
-around the neck; on top a small residual, the deformation network of the paper, that starts at zero.
+around the neck; on top a small residual that starts at zero. Or, without bones, the deformation
+network of the paper.
 """
+
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sspnerf.config import DeformationConfig
+from sspnerf.fields.deformation_network import DeformationNetwork, pose_vector
+from sspnerf.fields.drive import Drive
 from sspnerf.geometry.rotations import invert_rigid, vector_from_rotation
+from sspnerf.ops.backend import field_dtype
 
 # The blend starts out as a step of this softness at the neck's height, cm.
 NECK_SOFTNESS_CM = 1.0
@@ -16,6 +23,7 @@ NECK_SOFTNESS_CM = 1.0
 POSITION_SCALE = 1 / 15
 ROTATION_SCALE = 5.0
 SHIFT_SCALE = 0.5
+RESIDUAL_HIDDEN = 32
 
 
 def pose_difference(
@@ -38,26 +46,59 @@ def pose_difference(
     return torch.cat((ROTATION_SCALE * rotation, SHIFT_SCALE * head_to_torso[:, :3, 3]), dim=-1)
 
 
+class Deformed(NamedTuple):
+    """Where points come from."""
+
+    position: Tensor
+    """Canonical positions, cm. Shape (points, 3)."""
+    torso_weight: Tensor
+    """How far each point belongs to the torso, [0, 1]. Shape (points,)."""
+    residual: Tensor
+    """What the network adds to the bones, or all of its offset, cm. Shape (points, 3)."""
+
+
 class TorsoDeformation(nn.Module):
-    """Blend the two bones' positions of a sample point into its canonical position.
+    """Find the canonical position of sample points.
 
     Source: the torso deformation module of Liu et al. 2022 (arXiv:2201.07786):
-    MLP(x, t, p_h(t), p_c) -> offset. Differs in: rigid bones carry most of the motion, the residual
-    sees x and the pose difference; sizes are ours (the paper's are not known).
+    MLP(x, t, p_h(t), p_c) -> offset. Form `network` is that. Forms `both` and `bones` differ in:
+    rigid bones carry most of the motion, the residual sees x and the pose difference; sizes are
+    ours (the paper's are not known).
     """
 
     neck_height: Tensor
 
-    def __init__(self, *, hidden: int = 32) -> None:
-        """Build the network; its output is zero at first."""
+    def __init__(self, config: DeformationConfig) -> None:
+        """Build the networks of the form that is asked for; residuals are zero at first."""
         super().__init__()
+        self.form = config.form
+        self.register_buffer("neck_height", torch.tensor(-11.0))
+        if config.form == "network":
+            self.network = DeformationNetwork(
+                hidden=config.hidden,
+                layers=config.layers,
+                position_bands=config.position_bands,
+                pose_bands=config.pose_bands,
+                time_bands=config.time_bands,
+            )
+            return
         self.hidden_layers = nn.Sequential(
-            nn.Linear(9, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
+            nn.Linear(9, RESIDUAL_HIDDEN),
+            nn.ReLU(),
+            nn.Linear(RESIDUAL_HIDDEN, RESIDUAL_HIDDEN),
+            nn.ReLU(),
         )
-        self.out = nn.Linear(hidden, 4)
+        self.out = nn.Linear(RESIDUAL_HIDDEN, 4 if config.form == "both" else 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        self.register_buffer("neck_height", torch.tensor(-11.0))
+
+    def place(
+        self, neck_height: Float[Tensor, ""], *, canonical_pose: Float[Tensor, "4 4"]
+    ) -> None:
+        """Say where the person's neck bends, cm, and which pose is the canonical one."""
+        self.neck_height.copy_(neck_height)
+        if self.form == "network":
+            self.network.canonical_pose.copy_(pose_vector(canonical_pose[None])[0])
 
     def initial_weight(self, height: Float[Tensor, "*points"]) -> Float[Tensor, "*points"]:
         """Return the torso weight before any learning, from the height y in torso space, cm."""
@@ -70,22 +111,28 @@ class TorsoDeformation(nn.Module):
         self,
         head_position: Float[Tensor, "points 3"],
         torso_position: Float[Tensor, "points 3"],
-        difference: Float[Tensor, "points 6"],
-    ) -> tuple[Float[Tensor, "points 3"], Float[Tensor, " points"], Float[Tensor, "points 3"]]:
+        drive: Drive,
+    ) -> Deformed:
         """Find canonical positions.
 
         Args:
             head_position: The points if they belong to the head, cm. Shape (points, 3).
             torso_position: The points if they belong to the torso, cm. Shape (points, 3).
-            difference: `pose_difference` of each point's frame. Shape (points, 6).
-
-        Returns:
-            Canonical positions (points, 3), cm; torso weights (points,), [0, 1]; and the residual
-            offsets (points, 3), cm, for a regulariser.
+            drive: Of each point's frame, one row per point.
         """
-        scaled = torch.cat((torso_position * POSITION_SCALE, difference), dim=-1)
-        out = self.out(self.hidden_layers(scaled)).float()
+        if self.form == "network":
+            offset = self.network(head_position, drive.time, drive.pose)
+            weight = self.initial_weight(head_position[:, 1].detach())
+            return Deformed(head_position + offset, weight, offset)
+        number_type = field_dtype(head_position.device)
+        with torch.autocast(
+            head_position.device.type, number_type, enabled=number_type != torch.float32
+        ):
+            scaled = torch.cat((torso_position * POSITION_SCALE, drive.difference), dim=-1)
+            out = self.out(self.hidden_layers(scaled)).float()
         weight = torch.sigmoid(out[:, 0] + self._bias(torso_position[:, 1]))
-        residual = weight[:, None] * out[:, 1:]
         blended = torch.lerp(head_position, torso_position, weight[:, None])
-        return blended + residual, weight, residual
+        if self.form == "bones":
+            return Deformed(blended, weight, torch.zeros_like(blended))
+        residual = weight[:, None] * out[:, 1:]
+        return Deformed(blended + residual, weight, residual)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sspnerf.prepare.landmarks import mediapipe_vision
+from sspnerf.perception.landmarks import mediapipe_vision
 
 Ring = NDArray[np.int32]
 

@@ -7,8 +7,8 @@ from sspnerf.config import PrepareConfig
 from sspnerf.data.clip import Clip, ClipWriter
 from sspnerf.data.manifest import Camera, ClipManifest
 from sspnerf.media.video import probe_video
+from sspnerf.perception.models import MODEL_FILES, model_path
 from sspnerf.prepare import stages
-from sspnerf.prepare.models import MODEL_FILES, model_path
 from sspnerf.prepare.workspace import Progress, Scalar, Warn, Workspace
 
 Stage = Callable[[Workspace], dict[str, Scalar]]

@@ -14,6 +14,8 @@ from sspnerf.geometry.face_mesh import FaceMesh
 from sspnerf.media.audio import read_waveform
 from sspnerf.media.speech import LOG_MEL_RATE_HZ, SPEECH_SAMPLE_RATE_HZ, log_mel
 from sspnerf.media.video import FilmWriter, resampled_frames
+from sspnerf.perception.landmarks import FaceLandmarker, FaceObservation
+from sspnerf.perception.models import model_path
 from sspnerf.prepare import torso as torso_motion
 from sspnerf.prepare.background import (
     SAMPLE_FRAMES,
@@ -24,7 +26,6 @@ from sspnerf.prepare.background import (
 from sspnerf.prepare.colors import fit_skin_color
 from sspnerf.prepare.face_regions import CHIN, face_regions
 from sspnerf.prepare.framing import choose_crop, crop_picture
-from sspnerf.prepare.landmarks import FaceLandmarker, FaceObservation
 from sspnerf.prepare.masks import (
     HAIR_KEPT_SIDE,
     PERSON_SIDE,
@@ -36,7 +37,6 @@ from sspnerf.prepare.masks import (
     one_opencv_thread,
     window_to_frame,
 )
-from sspnerf.prepare.models import model_path
 from sspnerf.prepare.parsing import face_skin_mask, parse_frame
 from sspnerf.prepare.preview import PreviewFrame, draw_preview, preview_side
 from sspnerf.prepare.tracking import invert_rigid, track_face

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve1d
 
 from sspnerf.geometry.cameras import Intrinsics
-from sspnerf.prepare.landmarks import BLENDSHAPES, LANDMARKS, MESH_LANDMARKS, FaceObservation
+from sspnerf.perception.landmarks import BLENDSHAPES, LANDMARKS, MESH_LANDMARKS, FaceObservation
 from sspnerf.prepare.pose_refinement import PoseRefinement, refine_poses
 
 Poses = NDArray[np.float64]

@@ -16,8 +16,8 @@ from sspnerf.data.clip import ClipWriter
 from sspnerf.data.manifest import SpeechFeature, StageRecord
 from sspnerf.geometry.cameras import Intrinsics
 from sspnerf.media.video import VideoInfo
+from sspnerf.perception.landmarks import FaceObservation
 from sspnerf.prepare.framing import Box
-from sspnerf.prepare.landmarks import FaceObservation
 from sspnerf.prepare.tracking import FaceTrack
 
 Progress = Callable[[str, int, int], None]

@@ -1,10 +1,15 @@
 """Portrait + speech -> frames -> a film with sound."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sspnerf.errors import MediaError, UsageError
 from sspnerf.media.audio import read_waveform
@@ -15,7 +20,14 @@ from sspnerf.media.speech import (
     match_level,
 )
 from sspnerf.media.video import FilmWriter
+from sspnerf.render.frame_arrays import FrameArrays
 from sspnerf.render.portrait import Portrait, RenderedFrame
+from sspnerf.render.show import Show, depth_range
+from sspnerf.render.show import show as draw
+
+Torso = Literal["tracked", "follow"]
+# Rotations of float32 poses, multiplied a few times, are off by less than this.
+RIGID_TOLERANCE = 1e-3
 
 
 class Film:
@@ -25,14 +37,26 @@ class Film:
 
     Attributes:
         frames: How many there will be.
+        poses: camera_to_world of the film's frames. Shape (frames, 4, 4).
+        torso_poses: The same with the torso held still. Shape (frames, 4, 4).
     """
 
-    def __init__(self, portrait: Portrait, waveform: NDArray[np.float32]) -> None:
+    def __init__(
+        self,
+        portrait: Portrait,
+        waveform: NDArray[np.float32],
+        *,
+        poses: Float[Tensor, "poses 4 4"] | None = None,
+        torso: Torso = "tracked",
+    ) -> None:
         """Prepare the speech; nothing is rendered yet.
 
         Args:
             portrait: Who speaks.
             waveform: What is said, mono at 16 kHz in [-1, 1]. Shape (samples,).
+            poses: camera_to_world to show, there and back; None: the clip's. Shape (poses, 4, 4).
+            torso: Whether the torso moves as in the clip, or follows the head; with `poses` it
+                always follows.
         """
         self.portrait = portrait
         self.waveform = waveform
@@ -40,6 +64,15 @@ class Film:
         self._features = speech_features(portrait.info.speech_feature, level)
         seconds = len(waveform) / SPEECH_SAMPLE_RATE_HZ
         self.frames = max(1, round(seconds * portrait.info.frame_rate_hz))
+        shown = portrait.poses if poses is None else poses
+        self.poses = shown[[there_and_back(i, len(shown)) for i in range(self.frames)]]
+        self._clip_frame = [there_and_back(i, portrait.frames) for i in range(self.frames)]
+        if poses is None and torso == "tracked":
+            self.torso_poses = portrait.torso_poses[self._clip_frame]
+        else:
+            self.torso_poses = portrait.torso_follower.predict(
+                self.poses, frame_rate_hz=portrait.info.frame_rate_hz
+            )
 
     def __len__(self) -> int:
         """Count the frames."""
@@ -54,49 +87,91 @@ class Film:
         for index in range(self.frames):
             windows = self.portrait.windows(self._features, np.array([index]))
             yield self.portrait.render_frame(
-                windows, clip_frame=there_and_back(index, self.portrait.frames)
+                windows,
+                clip_frame=self._clip_frame[index],
+                pose=self.poses[index],
+                torso_pose=self.torso_poses[index],
             )
 
-    def save(self, path: Path | str, *, progress: Callable[[int, int], None] | None = None) -> Path:
+    def save(
+        self,
+        path: Path | str,
+        *,
+        show: Show = "color",
+        arrays: Path | str | None = None,
+        overwrite: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Path:
         """Render everything and write an mp4 (H.264, AAC) with the sound in step.
 
         Args:
-            path: The film's name; appears when it is complete.
+            path: The film's name; appears when it is complete, and replaces an older one.
+            show: What the film shows: the picture, or one of the maps that `render.show` draws.
+            arrays: Folder for each frame's numbers (see `FrameArrays`); appears when complete.
+            overwrite: Replace arrays that are there.
             progress: Called with frames done and frames in all.
 
         Returns:
             The film's path.
+
+        Raises:
+            UsageError: If `arrays` is not empty and is not to be overwritten.
         """
-        path, info = Path(path), self.portrait.info
-        with FilmWriter(
-            path,
-            width=info.width,
-            height=info.height,
-            frame_rate_hz=info.frame_rate_hz,
-            waveform=self.waveform,
-            sample_rate_hz=SPEECH_SAMPLE_RATE_HZ,
-        ) as writer:
-            for done, frame in enumerate(self, start=1):
-                writer.write(frame)
+        path, info, depth = Path(path), self.portrait.info, depth_range(self.poses)
+        with contextlib.ExitStack() as stack:
+            folder = None
+            if arrays is not None:
+                folder = stack.enter_context(FrameArrays(Path(arrays), overwrite=overwrite))
+            writer = stack.enter_context(
+                FilmWriter(
+                    path,
+                    width=info.width,
+                    height=info.height,
+                    frame_rate_hz=info.frame_rate_hz,
+                    waveform=self.waveform,
+                    sample_rate_hz=SPEECH_SAMPLE_RATE_HZ,
+                )
+            )
+            for done, frame in enumerate(self.render(), start=1):
+                writer.write(draw(frame, what=show, intrinsics=info.intrinsics, depth=depth))
+                if folder is not None:
+                    folder.write(frame)
                 if progress is not None:
                     progress(done, self.frames)
         return path
 
 
-def speak(portrait: Portrait, speech: Path | str | NDArray[np.float32]) -> Film:
-    """Let a portrait say a recording, with the poses and blinks of its clip.
+def speak(
+    portrait: Portrait,
+    speech: Path | str | NDArray[np.float32],
+    *,
+    poses: NDArray[np.floating] | None = None,
+    torso: Torso | None = None,
+) -> Film:
+    """Let a portrait say a recording, with the blinks of its clip.
 
     Args:
         portrait: Who speaks.
         speech: A sound or video file, or a waveform: mono at 16 kHz in [-1, 1].
+        poses: Head poses at the portrait's frame rate, camera_to_world; walked through there and
+            back if they are fewer than the film's frames. None: the clip's. Shape (poses, 4, 4).
+        torso: "tracked": as in the clip, the default for the clip's poses. "follow": predicted
+            from the head's, the only choice for others.
 
     Returns:
         The film, which renders while one iterates over it.
 
     Raises:
         MediaError: If the file cannot be read or holds no sound, or the waveform is not finite.
-        UsageError: If the waveform is not of floats.
+        UsageError: If the waveform is not of floats, the poses are not rigid transforms, or the
+            clip's torso is wanted for other poses.
     """
+    shown = None if poses is None else check_poses(poses)
+    if shown is not None and torso == "tracked":
+        raise UsageError(
+            "the clip's torso does not fit other head poses",
+            'let it follow them: torso "follow", or none given',
+        )
     if isinstance(speech, np.ndarray):
         if not np.issubdtype(speech.dtype, np.floating):
             raise UsageError(
@@ -109,7 +184,53 @@ def speak(portrait: Portrait, speech: Path | str | NDArray[np.float32]) -> Film:
         waveform = read_waveform(Path(speech), sample_rate_hz=SPEECH_SAMPLE_RATE_HZ)
     if not len(waveform):
         raise MediaError("the speech is empty", "give a recording of at least one frame's length")
-    return Film(portrait, waveform)
+    return Film(portrait, waveform, poses=shown, torso=torso or "tracked")
+
+
+def read_poses(path: Path) -> NDArray[np.floating]:
+    """Read an array of head poses; `speak` checks what it holds.
+
+    Raises:
+        UsageError: If the file is no NumPy array.
+    """
+    hint = "write one with numpy.save: camera_to_world of each frame, (frames, 4, 4)"
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist", hint)
+    try:
+        poses = np.load(path)
+    except (ValueError, EOFError) as error:
+        raise UsageError(f"{path} is no NumPy array of numbers", hint) from error
+    if not isinstance(poses, np.ndarray):
+        poses.close()
+        raise UsageError(f"{path} holds more than one array", hint)
+    return poses
+
+
+def check_poses(poses: NDArray[np.floating]) -> Float[Tensor, "poses 4 4"]:
+    """Take over head poses given by a user.
+
+    Args:
+        poses: camera_to_world. Shape (poses, 4, 4).
+
+    Raises:
+        UsageError: If there are none, or they are not finite, rigid transforms.
+    """
+    hint = "give camera_to_world of each frame, (frames, 4, 4); see docs/conventions.md"
+    if poses.ndim != 3 or poses.shape[1:] != (4, 4) or not len(poses):
+        raise UsageError(f"the poses have shape {poses.shape}; expected (frames, 4, 4)", hint)
+    if not np.issubdtype(poses.dtype, np.floating):
+        raise UsageError(f"the poses are {poses.dtype}; expected floats", hint)
+    if not np.isfinite(poses).all():
+        wrong = int(np.argmin(np.isfinite(poses).all(axis=(1, 2))))
+        raise UsageError(f"pose {wrong} is not finite", hint)
+    rotation = poses[:, :3, :3].astype(np.float64)
+    off = np.abs(rotation.transpose(0, 2, 1) @ rotation - np.eye(3)).max(axis=(1, 2))
+    off = np.maximum(off, np.abs(poses[:, 3] - (0, 0, 0, 1)).max(axis=1))
+    rigid = (off < RIGID_TOLERANCE) & (np.linalg.det(rotation) > 0)
+    if not rigid.all():
+        wrong = int(np.argmin(rigid))
+        raise UsageError(f"pose {wrong} is not a rotation and a shift", hint)
+    return torch.from_numpy(poses.astype(np.float32))
 
 
 def speech_features(name: str, waveform: NDArray[np.float32]) -> NDArray[np.float32]:

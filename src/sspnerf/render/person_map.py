@@ -10,15 +10,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sspnerf.fields.driven_field import DrivenField
+from sspnerf.fields.driven_planes import DrivenPlanes
 from sspnerf.geometry.rays import RayBundle
-from sspnerf.render.volume import surface_distance
+from sspnerf.render.band import surface_distance
 
 MAP_NODES = 256
 # What the masks say is widened by this much: hair moves, and poses are not exact.
 MAP_MARGIN_NODES = 2
 
 
-def canonical_nodes(driven: DrivenField, rays: RayBundle) -> Float[Tensor, "rays 2"]:
+def canonical_nodes(driven: DrivenPlanes, rays: RayBundle) -> Float[Tensor, "rays 2"]:
     """Find the cell (column, row) of the person map that each ray passes through.
 
     Where the person bends is taken from the deformation's start, not from what it learned: the map
@@ -36,7 +37,7 @@ def canonical_nodes(driven: DrivenField, rays: RayBundle) -> Float[Tensor, "rays
 
 def mark_person(
     person_map: Bool[Tensor, "nodes nodes"],
-    driven: DrivenField,
+    driven: DrivenPlanes,
     rays: RayBundle,
     *,
     person: Bool[Tensor, " rays"],
@@ -58,6 +59,8 @@ def widen_map(person_map: Bool[Tensor, "nodes nodes"]) -> Bool[Tensor, "nodes no
 def on_person(
     person_map: Bool[Tensor, "nodes nodes"], driven: DrivenField, rays: RayBundle
 ) -> Bool[Tensor, " rays"]:
-    """Say which rays may show the person."""
+    """Say which rays may show the person; all of them where there is no rest surface to ask."""
+    if not isinstance(driven, DrivenPlanes):
+        return torch.ones(len(rays), dtype=torch.bool)
     cell = canonical_nodes(driven, rays).long()
     return person_map[cell[:, 1], cell[:, 0]]

@@ -16,22 +16,26 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sspnerf.config import PRESETS, TrainConfig, from_toml
+from sspnerf.config import PRESETS, from_toml
 from sspnerf.data.manifest import Camera
-from sspnerf.data.semantics import SEMANTIC_CLASSES
 from sspnerf.errors import PortraitError, UsageError
-from sspnerf.fields.conditioning import frame_windows, neighbour_frames, window_length
+from sspnerf.fields.conditioning import frame_windows, neighbour_frames
 from sspnerf.fields.driven_field import DrivenField
 from sspnerf.geometry.cameras import Intrinsics, pixel_centers
 from sspnerf.geometry.rays import cast_rays
+from sspnerf.render.build import build_driven
 from sspnerf.render.person_map import MAP_NODES, on_person
-from sspnerf.render.volume import RenderedRays, render_rays
+from sspnerf.render.rendered import RenderedRays
+from sspnerf.render.torso_follower import INPUTS, TorsoFollower
+from sspnerf.render.volume import render_rays
 
-PORTRAIT_SCHEMA_VERSION = 1
+PORTRAIT_SCHEMA_VERSION = 2
 PORTRAIT_JSON = "portrait.json"
 PORTRAIT_WEIGHTS = "portrait.safetensors"
-RAYS_PER_CHUNK = 16384
+# Bounds the memory of rendering, however large the picture.
+POINTS_PER_CHUNK = 131_072
 _NETWORK_PREFIX = "driven."
+_FOLLOWER_PREFIX = "torso_follower."
 
 
 class PortraitInfo(BaseModel):
@@ -52,6 +56,8 @@ class PortraitInfo(BaseModel):
     feature_dim: int
     speech_level_db: float
     """Level of the speech that it was learned from, dBFS; new speech is brought to it."""
+    mesh_vertices: int
+    """Vertices of the person's mesh."""
     band_scale: float
     training_frames: int
     """Frames [0, this) of the clip were learned from; later ones were held out."""
@@ -88,6 +94,7 @@ class Portrait:
         torso_poses: The same with the torso held still. Shape (frames, 4, 4).
         blendshapes: Of the clip's frames. Shape (frames, 52).
         person_map: Where the person can be, over canonical x and y (see `render.person_map`).
+        torso_follower: How the torso follows the head in poses that were never filmed.
     """
 
     def __init__(self, info: PortraitInfo, driven: DrivenField, arrays: dict[str, Tensor]) -> None:
@@ -96,7 +103,8 @@ class Portrait:
         Args:
             info: What portrait.json says.
             driven: The learned networks.
-            arrays: background (uint8), poses, torso_poses, blendshapes, person_map.
+            arrays: background (uint8), poses, torso_poses, blendshapes, person_map, and
+                torso_follower.* (`TorsoFollower.tensors`).
         """
         self.info = info
         self.driven = driven.eval()
@@ -104,6 +112,7 @@ class Portrait:
         self.poses, self.torso_poses = arrays["poses"], arrays["torso_poses"]
         self.blendshapes = arrays["blendshapes"]
         self.person_map: Bool[Tensor, "nodes nodes"] = arrays["person_map"]
+        self.torso_follower = TorsoFollower(**_with_prefix(arrays, _FOLLOWER_PREFIX))
         self._pixels = pixel_centers(info.width, info.height)
 
     @property
@@ -129,21 +138,29 @@ class Portrait:
 
     @torch.inference_mode()
     def render_frame(
-        self, windows: Float[Tensor, "1 neighbours window feature_dim"], *, clip_frame: int
+        self,
+        windows: Float[Tensor, "1 neighbours window feature_dim"],
+        *,
+        clip_frame: int,
+        pose: Float[Tensor, "4 4"] | None = None,
+        torso_pose: Float[Tensor, "4 4"] | None = None,
     ) -> RenderedFrame:
         """Render one picture.
 
         Args:
             windows: Speech windows around the moment, from `windows`.
             clip_frame: Frame of the clip whose pose and upper face are shown.
+            pose: camera_to_world to show instead of the clip frame's. Shape (4, 4).
+            torso_pose: The same with the torso held still. Shape (4, 4). None: the clip frame's;
+                with a `pose`, that of a torso that has followed the head there.
         """
-        pose = self.poses[clip_frame : clip_frame + 1]
-        torso_pose = self.torso_poses[clip_frame : clip_frame + 1]
+        pose, torso_pose = self._bones(clip_frame, pose, torso_pose)
         drive = self.driven.drive(
             self.driven.speech_encoder(windows),
             self.blendshapes[clip_frame : clip_frame + 1],
             poses=pose,
             torso_poses=torso_pose,
+            time=torch.tensor([clip_frame / max(1, self.frames - 1)]),
         )
         slot = torch.zeros(len(self._pixels), dtype=torch.long)
         rays = cast_rays(
@@ -151,19 +168,30 @@ class Portrait:
         )
         behind = self.background.reshape(-1, 3)
         person = torch.nonzero(on_person(self.person_map, self.driven, rays))[:, 0]
-        rays = rays.select(person)
+        rays, chunk = rays.select(person), max(1, POINTS_PER_CHUNK // self.driven.ray_samples)
         parts = [
             render_rays(
                 self.driven,
-                rays.select(slice(start, start + RAYS_PER_CHUNK)),
+                rays.select(slice(start, start + chunk)),
                 drive,
-                background=behind[person[start : start + RAYS_PER_CHUNK]],
-                band=self.driven.config.band,
+                background=behind[person[start : start + chunk]],
                 band_scale=self.info.band_scale,
             )
-            for start in range(0, len(person), RAYS_PER_CHUNK)
+            for start in range(0, len(person), chunk)
         ]
         return self._assemble(person, parts)
+
+    def _bones(
+        self, clip_frame: int, pose: Tensor | None, torso_pose: Tensor | None
+    ) -> tuple[Float[Tensor, "1 4 4"], Float[Tensor, "1 4 4"]]:
+        """Choose where head and torso are."""
+        shown = self.poses[clip_frame, None] if pose is None else pose[None]
+        if torso_pose is not None:
+            return shown, torso_pose[None]
+        if pose is None:
+            return shown, self.torso_poses[clip_frame, None]
+        rate = self.info.frame_rate_hz
+        return shown, self.torso_follower.predict(shown, frame_rate_hz=rate)
 
     def _assemble(self, person: Tensor, parts: list[RenderedRays]) -> RenderedFrame:
         """Lay rendered rays over the plate."""
@@ -193,6 +221,8 @@ class Portrait:
         tensors["background"] = (self.background * 255).round().to(torch.uint8)
         for name in ("poses", "torso_poses", "blendshapes", "person_map"):
             tensors[name] = getattr(self, name).contiguous()
+        for name, tensor in self.torso_follower.tensors().items():
+            tensors[f"{_FOLLOWER_PREFIX}{name}"] = tensor.contiguous()
         partial = run / f".{PORTRAIT_WEIGHTS}.partial"
         save_file(tensors, partial)
         partial.replace(run / PORTRAIT_WEIGHTS)
@@ -215,13 +245,13 @@ def load_portrait(run: Path | str) -> Portrait:
     try:
         tensors = load_file(run / PORTRAIT_WEIGHTS)
         config = from_toml(PRESETS["fast"], info.config)
-        driven = build_driven(config, feature_dim=info.feature_dim, rate_hz=info.speech_rate_hz)
-        state = {
-            name.removeprefix(_NETWORK_PREFIX): tensor
-            for name, tensor in tensors.items()
-            if name.startswith(_NETWORK_PREFIX)
-        }
-        driven.load_state_dict(state)
+        driven = build_driven(
+            config,
+            feature_dim=info.feature_dim,
+            rate_hz=info.speech_rate_hz,
+            mesh_vertices=info.mesh_vertices,
+        )
+        driven.load_state_dict(_with_prefix(tensors, _NETWORK_PREFIX))
         _check_arrays(info, tensors)
         return Portrait(info, driven, tensors)
     except (OSError, SafetensorError, RuntimeError, KeyError, ValueError, UsageError) as error:
@@ -231,14 +261,13 @@ def load_portrait(run: Path | str) -> Portrait:
         ) from error
 
 
-def build_driven(config: TrainConfig, *, feature_dim: int, rate_hz: float) -> DrivenField:
-    """Build untrained networks for speech features of a width and a rate."""
-    return DrivenField(
-        config,
-        feature_dim=feature_dim,
-        window=window_length(rate_hz),
-        classes=SEMANTIC_CLASSES,
-    )
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Select tensors by the start of their names, and take it off."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def _check_arrays(info: PortraitInfo, arrays: dict[str, Tensor]) -> None:
@@ -249,6 +278,9 @@ def _check_arrays(info: PortraitInfo, arrays: dict[str, Tensor]) -> None:
         "torso_poses": (frames, 4, 4),
         "blendshapes": (frames, 52),
         "person_map": (MAP_NODES, MAP_NODES),
+        f"{_FOLLOWER_PREFIX}reference": (4, 4),
+        f"{_FOLLOWER_PREFIX}weight": (INPUTS, 6),
+        f"{_FOLLOWER_PREFIX}offset": (6,),
     }
     for name, shape in expected.items():
         if arrays[name].shape != shape:

@@ -1,47 +1,47 @@
-"""One step of learning a portrait, and the portrait that results.
+"""One step of learning a portrait.
 
 Knows about faces and the optimiser; the loop around it (`trainer`) knows about time and files.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sspnerf.config import TrainConfig, to_toml
+from sspnerf.config import TrainConfig
 from sspnerf.data.dataset import ClipDataset, RayBatch
-from sspnerf.data.pixel_sampling import PERSON_THRESHOLD, PixelSampler
+from sspnerf.data.pixel_sampling import PixelSampler
+from sspnerf.data.semantics import HEAD_CLASSES
 from sspnerf.fields.conditioning import frame_windows, neighbour_frames
-from sspnerf.geometry.cameras import pixel_centers
+from sspnerf.fields.driven_planes import DrivenPlanes
+from sspnerf.fields.head_and_torso import HeadAndTorso
 from sspnerf.geometry.face_mesh import rest_surface
 from sspnerf.geometry.rays import cast_rays
 from sspnerf.geometry.rotations import rigid_transform
-from sspnerf.render.person_map import MAP_NODES, mark_person, widen_map
-from sspnerf.render.portrait import Portrait, PortraitInfo, build_driven
-from sspnerf.render.volume import RenderedRays, render_rays
+from sspnerf.render.build import build_driven
+from sspnerf.render.portrait import Portrait
+from sspnerf.render.rendered import Portrayed, RenderedRays
+from sspnerf.render.volume import render_rays
 from sspnerf.train.lip_teacher import LipTeacher
-from sspnerf.train.losses import mask_loss, photometric_loss, semantic_loss
+from sspnerf.train.losses import mask_loss, photometric_loss, semantic_loss, still_loss
+from sspnerf.train.optimiser import (
+    build_optimiser,
+    decay,
+    load_moments,
+    moments_to_tensors,
+    set_rates,
+)
+from sspnerf.train.regions import collect_regions
+from sspnerf.train.schedule import Moment, band_scale, moment_of
+from sspnerf.train.snapshot import Snapshots, Speech, Tracked
 
 # Speech is heard louder and softer than it was (natural log of power; 0.5 is about 2 dB) and a
 # little noisy, so that the portrait listens to what is said and not to how it was recorded.
 GAIN_NOISE = 0.3
 FEATURE_NOISE = 0.05
-# Enough training frames to know where the person can be.
-MAP_FRAMES = 150
-
-
-class Speech(NamedTuple):
-    """The features that drive training."""
-
-    features: NDArray[np.float32]
-    """Shape (feature_frames, feature_dim)."""
-    rate_hz: float
-    """Features per second."""
-    level_db: float
-    """Active level of the recording, dBFS."""
 
 
 class StepReport(NamedTuple):
@@ -61,7 +61,7 @@ class PortraitLearner:
         """Build untrained networks for a clip.
 
         Args:
-            config: Settings; `field.extent` is set.
+            config: Settings; `field.extent`, `volume.near` and `volume.far` are set.
             dataset: The clip.
             speech: What drives it.
         """
@@ -69,68 +69,88 @@ class PortraitLearner:
         clip = dataset.clip
         self.generator = torch.Generator().manual_seed(config.seed)
         self.random = np.random.default_rng(config.seed)
-        self.sampler = PixelSampler(
-            dynamic=config.sampling == "dynamic", uniform_share=config.uniform_share
-        )
+        self.sampler = self._build_sampler(learns_torso=False)
+        self.tracked = self._track()
+        self.stage_steps = 0
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             self.driven = build_driven(
-                config, feature_dim=speech.features.shape[1], rate_hz=speech.rate_hz
+                config,
+                feature_dim=speech.features.shape[1],
+                rate_hz=speech.rate_hz,
+                mesh_vertices=len(clip.mesh.vertices),
             )
-        self.poses = torch.from_numpy(np.array(clip.poses))
-        self.torso_poses = torch.from_numpy(np.array(clip.torso_poses))
-        self.blendshapes = torch.from_numpy(np.array(clip.blendshapes))
+            self.teacher = LipTeacher(
+                self.tracked.blendshapes, dataset.usable, speech_dim=config.field.speech_dim
+            )
         self._place()
         self.correction = nn.Parameter(torch.zeros(len(dataset.training), 6))
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            self.teacher = LipTeacher(
-                self.blendshapes, dataset.usable, speech_dim=config.field.speech_dim
-            )
-        self.optimiser = self._build_optimiser()
+        lesson = self.teacher.parameters() if config.loss.lip_weight else ()
+        self.optimiser = build_optimiser(
+            self.driven, lesson, self.correction, config=config.optimiser
+        )
+        self.snapshots = Snapshots(
+            config, dataset, speech, tracked=self.tracked, driven=self.driven
+        )
+
+    def _build_sampler(self, *, learns_torso: bool) -> PixelSampler:
+        config = self.config
+        passes = max(1, len(self.dataset.usable) // config.frames_per_step)
+        return PixelSampler(
+            kind="uniform" if learns_torso else config.sampling,
+            unit=config.sampling_unit,
+            uniform_share=config.uniform_share,
+            period=config.sampling_period or passes,
+            background=config.background_rays,
+        )
+
+    def _track(self) -> Tracked:
+        """Read the person's poses; architectures without bones have no torso of its own."""
+        clip = self.dataset.clip
+        poses = torch.from_numpy(np.array(clip.poses))
+        torso_poses = torch.from_numpy(np.array(clip.torso_poses))
+        if self.config.architecture == "head-and-torso":
+            # Source: AD-NeRF's torso is seen from the pose of one frame, always.
+            torso_poses = poses[clip.manifest.reference_frame].expand_as(poses).clone()
+        elif not self.config.torso_deformation or self.config.deformation.form == "network":
+            torso_poses = poses.clone()
+        return Tracked(poses, torso_poses, torch.from_numpy(np.array(clip.blendshapes)))
 
     def _place(self) -> None:
-        mesh, training = self.dataset.clip.mesh, len(self.dataset.training)
-        surface = rest_surface(mesh, extent=self.driven.field.extent)
-        self.driven.place(torch.from_numpy(surface), torch.from_numpy(mesh.vertices))
-        heard = round(training / self.dataset.clip.manifest.frame_rate_hz * self.speech.rate_hz)
+        clip = self.dataset.clip
+        surface = rest_surface(clip.mesh, extent=self.config.field.extent or 1.0)
+        self.driven.place(
+            torch.from_numpy(surface),
+            torch.from_numpy(clip.mesh.vertices),
+            canonical_pose=self.tracked.poses[clip.manifest.reference_frame],
+        )
+        if isinstance(self.driven, DrivenPlanes) and self.config.rough_mesh:
+            seeded = np.random.default_rng(self.config.seed)
+            regions = collect_regions(self.driven, self.dataset, self.tracked, generator=seeded)
+            self.driven.field.regions.copy_(regions)
+        training = len(self.dataset.training)
+        heard = round(training / clip.manifest.frame_rate_hz * self.speech.rate_hz)
         features = torch.from_numpy(np.array(self.speech.features[: max(1, heard)]))
         self.driven.speech_encoder.set_statistics(features)
-        self.driven.upper_face_encoder.set_statistics(self.blendshapes[self.dataset.usable])
+        if self.driven.upper_face_encoder is not None:
+            usable = self.tracked.blendshapes[self.dataset.usable]
+            self.driven.upper_face_encoder.set_statistics(usable)
 
-    def _build_optimiser(self) -> torch.optim.Adam:
-        rates = self.config.optimiser
-        grid = [self.driven.field.table]
-        networks = [p for p in self.driven.parameters() if p is not self.driven.field.table]
-        networks += self.teacher.parameters()
-        groups = [
-            {"params": grid, "lr": rates.grid_rate},
-            {"params": networks, "lr": rates.network_rate},
-            {"params": [self.correction], "lr": rates.pose_rate},
-        ]
-        for group in groups:
-            group["first_rate"] = group["lr"]
-        # Grids see tiny, rare gradients: the usual epsilon would drown them.
-        return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=True)
-
-    def band_scale(self, progress: float) -> float:
-        """Return the band's width at a moment of training: it narrows during the first half."""
-        narrowed = self.config.band.narrow_to
-        return 1 - (1 - narrowed) * min(1.0, 2 * progress)
-
-    def corrected_poses(self, frame_index: NDArray[np.int64]) -> Tensor:
+    def corrected_poses(self, frame_index: NDArray[np.int64]) -> Float[Tensor, "frames 4 4"]:
         """Return camera_to_world of training frames with the learned correction.
 
         The corrections' mean is taken out: it would move the whole portrait against the tracked
         poses, with which it is rendered.
         """
-        poses = self.poses[frame_index]
+        poses = self.tracked.poses[frame_index]
         if not self.config.pose_correction:
             return poses
         correction = self.correction[frame_index] - self.correction.mean(dim=0)
         return rigid_transform(correction) @ poses
 
-    def hear(self, frame_index: NDArray[np.int64], *, augment: bool) -> Tensor:
+    def hear(
+        self, frame_index: NDArray[np.int64], *, augment: bool
+    ) -> Float[Tensor, "frames speech_dim"]:
         """Encode what is heard around frames; neighbours share their speech windows.
 
         Args:
@@ -163,33 +183,65 @@ class PortraitLearner:
         Args:
             progress: How much of the training is done, [0, 1]; drives the schedules.
         """
-        config = self.config
-        lesson = self.teacher.draw(self.random)
-        index = self.dataset.choose(lesson, frames=config.frames_per_step, generator=self.random)
-        batch = self.dataset.draw(
-            self.sampler, index, rays=config.rays_per_step, generator=self.random
-        )
-        heard = np.union1d(lesson, index)
-        speech = self.hear(heard, augment=True)
-        rendered = self.render(batch, speech[np.searchsorted(heard, index)], progress)
-        photometric = photometric_loss(rendered.color, batch.color)
-        semantic = semantic_loss(rendered.logits, batch.labels)
-        loss = photometric.mean() + self._penalties(rendered, batch)
-        loss = loss + config.loss.lip_weight * self.teacher.loss(speech, heard)
-        if config.parsing:
-            loss = loss + config.loss.semantic_weight * semantic.mean()
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["first_rate"] * config.optimiser.final_share**progress
+        config, moment = self.config, moment_of(self.config, progress)
+        self._enter(moment)
+        batch, speech, lesson_loss = self._draw(moment)
+        rendered = self.render(batch, speech, moment.progress)
+        truth = self._truth(batch, moment)
+        fields = [Portrayed(rendered.color, rendered.logits)]
+        fields += [rendered.coarse] if rendered.coarse is not None else []
+        photometric = [photometric_loss(field.color, truth) for field in fields]
+        semantic = [semantic_loss(field.logits, batch.labels) for field in fields]
+        weight = config.loss.semantic_weight * config.parsing
+        per_ray = torch.stack(photometric).sum(0) + weight * torch.stack(semantic).sum(0)
+        loss = per_ray.mean() + self._penalties(rendered, batch) + lesson_loss
+        share = decay(config.optimiser, progress=moment.progress, step=self.stage_steps)
+        set_rates(self.optimiser, share)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
-        with torch.no_grad():
-            weighted = photometric + config.loss.semantic_weight * config.parsing * semantic
-            self.sampler.update(batch.labels.to(torch.uint8).numpy(), weighted.numpy())
-            error = float(photometric.mean())
+        self.stage_steps += 1
+        self.sampler.update(batch.labels.to(torch.uint8).numpy(), per_ray.detach().numpy())
+        error = float(photometric[0].detach().mean())
         return StepReport(
-            float(loss.detach()), error, float(semantic.detach().mean()), psnr_of(error)
+            float(loss.detach()), error, float(semantic[0].detach().mean()), psnr_of(error)
         )
+
+    def _enter(self, moment: Moment) -> None:
+        """Switch on what the moment asks for."""
+        driven, attention_from = self.driven, self.config.speech.attention_from
+        if isinstance(driven, HeadAndTorso) and moment.learns_torso and not driven.learns_torso:
+            self._begin_torso()
+        if moment.learns_torso or moment.progress >= attention_from:
+            driven.speech_encoder.weighs_neighbours.fill_(True)
+
+    def _begin_torso(self) -> None:
+        assert isinstance(self.driven, HeadAndTorso)  # noqa: S101 - asked by the callers
+        self.driven.rest_head()
+        self.sampler = self._build_sampler(learns_torso=True)
+        self.stage_steps = 0
+
+    def _draw(self, moment: Moment) -> tuple[RayBatch, Tensor, Tensor]:
+        """Draw rays and hear their frames: batch, speech per slot, loss of the lip teacher."""
+        config = self.config
+        usable = self.dataset.usable
+        lesson = self.teacher.draw(self.random) if config.loss.lip_weight else usable
+        index = self.dataset.choose(lesson, frames=config.frames_per_step, generator=self.random)
+        rays = config.two_fields.torso_rays if moment.learns_torso else config.rays_per_step
+        batch = self.dataset.draw(self.sampler, index, rays=rays, generator=self.random)
+        if not config.loss.lip_weight:
+            return batch, self.hear(index, augment=True), torch.zeros(())
+        heard = np.union1d(lesson, index)
+        speech = self.hear(heard, augment=True)
+        loss = config.loss.lip_weight * self.teacher.loss(speech, heard)
+        return batch, speech[np.searchsorted(heard, index)], loss
+
+    def _truth(self, batch: RayBatch, moment: Moment) -> Float[Tensor, "rays 3"]:
+        """Return what rays should see: everything, or the head alone over the plate."""
+        if self.config.architecture != "head-and-torso" or moment.learns_torso:
+            return batch.color
+        is_head = torch.isin(batch.labels, torch.tensor(HEAD_CLASSES))
+        return torch.where(is_head[:, None], batch.color, batch.background)
 
     def render(self, batch: RayBatch, speech: Tensor, progress: float) -> RenderedRays:
         """Render a batch's rays, differentiably.
@@ -197,15 +249,17 @@ class PortraitLearner:
         Args:
             batch: Which rays.
             speech: What is heard around the batch's frames. Shape (slots, speech_dim).
-            progress: How much of the training is done, [0, 1].
+            progress: How much of the training (of its stage) is done, [0, 1].
         """
         index = batch.frame_index
-        poses, torso_poses = self.corrected_poses(index), self.torso_poses[index]
+        poses, torso_poses = self.corrected_poses(index), self.tracked.torso_poses[index]
+        last = max(1, self.dataset.clip.manifest.frames - 1)
         drive = self.driven.drive(
             speech,
-            self.blendshapes[index],
+            self.tracked.blendshapes[index],
             poses=poses,
             torso_poses=torso_poses,
+            time=torch.from_numpy(index).float() / last,
         )
         rays = cast_rays(
             self.dataset.clip.manifest.intrinsics,
@@ -219,8 +273,7 @@ class PortraitLearner:
             rays,
             drive,
             background=batch.background,
-            band=self.config.band,
-            band_scale=self.band_scale(progress),
+            band_scale=band_scale(self.config, progress),
             generator=self.generator,
         )
 
@@ -228,66 +281,13 @@ class PortraitLearner:
         weights = self.config.loss
         penalty = weights.mask_weight * mask_loss(rendered.accumulation, batch.mask).mean()
         penalty = penalty + weights.deformation_weight * rendered.residual.square().mean()
+        is_head = torch.isin(batch.labels, torch.tensor(HEAD_CLASSES))
+        penalty = penalty + weights.still_weight * still_loss(rendered.offset, is_head)
         return penalty + weights.pose_weight * self.correction[batch.frame_index].square().mean()
 
-    @torch.no_grad()
     def portrait(self, progress: float) -> Portrait:
-        """Put together what has been learned so far.
-
-        The portrait is rendered with the tracked poses, which are steady in time; the corrections
-        are each frame's own and would shake it.
-        """
-        clip = self.dataset.clip
-        arrays = {
-            "background": torch.from_numpy(clip.background),
-            "poses": self.poses,
-            "torso_poses": self.torso_poses,
-            "blendshapes": self.blendshapes,
-            "person_map": self._person_map,
-        }
-        return Portrait(self._info(progress), self.driven, arrays)
-
-    def _info(self, progress: float) -> PortraitInfo:
-        manifest = self.dataset.clip.manifest
-        return PortraitInfo(
-            source=manifest.source,
-            licence=manifest.licence,
-            frame_rate_hz=manifest.frame_rate_hz,
-            width=manifest.width,
-            height=manifest.height,
-            camera=manifest.camera,
-            speech_feature=self.config.speech_feature,
-            speech_rate_hz=self.speech.rate_hz,
-            feature_dim=self.speech.features.shape[1],
-            speech_level_db=self.speech.level_db,
-            band_scale=self.band_scale(progress),
-            training_frames=len(self.dataset.training),
-            config=to_toml(self.config),
-        )
-
-    @functools.cached_property
-    @torch.no_grad()
-    def _person_map(self) -> Tensor:
-        """Collect where the training frames' masks show the person.
-
-        Once: tracked poses, rest surface and neck stay as they are while learning.
-        """
-        clip = self.dataset.clip
-        person_map = torch.zeros(MAP_NODES, MAP_NODES, dtype=torch.bool)
-        pixels = pixel_centers(clip.manifest.width, clip.manifest.height)
-        slot = torch.zeros(len(pixels), dtype=torch.long)
-        usable = self.dataset.usable
-        for index in usable[:: max(1, len(usable) // MAP_FRAMES)]:
-            rays = cast_rays(
-                clip.manifest.intrinsics,
-                pixels,
-                poses=self.poses[index, None],
-                torso_poses=self.torso_poses[index, None],
-                slot=slot,
-            )
-            person = torch.from_numpy(np.array(clip.mask[index])).reshape(-1) > PERSON_THRESHOLD
-            mark_person(person_map, self.driven, rays, person=person)
-        return widen_map(person_map)
+        """Put together what has been learned so far."""
+        return self.snapshots.take(progress)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that a resumed training needs: tensors, and what JSON can hold."""
@@ -295,12 +295,12 @@ class PortraitLearner:
         tensors |= {f"teacher.{name}": t for name, t in self.teacher.state_dict().items()}
         tensors["correction"] = self.correction.detach()
         tensors["torch_generator"] = self.generator.get_state()
-        for place, moments in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{place}.{name}": t for name, t in moments.items()}
+        moments = moments_to_tensors(self.optimiser)
+        tensors |= {f"optimiser.{name}": tensor for name, tensor in moments.items()}
         plain = {
             "random": self.random.bit_generator.state,
-            "class_losses": self.sampler.losses.tolist(),
-            "class_updates": self.sampler.updates.tolist(),
+            "sampler": self.sampler.state(),
+            "stage_steps": self.stage_steps,
         }
         return tensors, plain
 
@@ -310,24 +310,22 @@ class PortraitLearner:
         Raises:
             RuntimeError, KeyError: If it is of other networks.
         """
-        for prefix, module in (("driven.", self.driven), ("teacher.", self.teacher)):
-            module.load_state_dict(
-                {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-            )
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            names = (name for name in tensors if name.startswith(prefix))
+            return {name.removeprefix(prefix): tensors[name] for name in names}
+
+        self.driven.load_state_dict(part("driven."))
+        self.teacher.load_state_dict(part("teacher."))
+        if isinstance(self.driven, HeadAndTorso) and self.driven.learns_torso:
+            self._begin_torso()
         with torch.no_grad():
             self.correction.copy_(tensors["correction"])
         self.generator.set_state(tensors["torch_generator"])
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("optimiser."):
-                _, place, kind = name.split(".")
-                moments.setdefault(int(place), {})[kind] = tensor
-        self.optimiser.load_state_dict(
-            {"state": moments, "param_groups": self.optimiser.state_dict()["param_groups"]}
-        )
+        load_moments(self.optimiser, part("optimiser."))
         self.random.bit_generator.state = plain["random"]
-        self.sampler.losses = np.array(plain["class_losses"])
-        self.sampler.updates = np.array(plain["class_updates"])
+        self.sampler.load_state(plain["sampler"])
+        self.stage_steps = plain["stage_steps"]
 
 
 def psnr_of(mean_squared_error: float) -> float:

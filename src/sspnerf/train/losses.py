@@ -1,10 +1,10 @@
 """What a step is asked to make small; each function gives one number per ray, or a penalty.
 
-L = L_p + semantic_weight L_s + mask_weight L_m + penalties
+L = L_p + semantic_weight L_s + mask_weight L_m + penalties; L_p and L_s count coarse and fine.
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -45,3 +45,19 @@ def mask_loss(
     Without it the field may stay transparent wherever the plate resembles the person.
     """
     return (accumulation - mask).square()
+
+
+def still_loss(
+    offset: Float[Tensor, "rays samples 3"], is_head: Bool[Tensor, " rays"]
+) -> Float[Tensor, ""]:
+    """Return how far the deformation moves what belongs to the head, cm squared.
+
+    The mean over all rays of the squared offsets of the head's rays.
+
+    Example:
+        >>> offset = torch.tensor([[[3.0, 0.0, 4.0]], [[9.0, 9.0, 9.0]]])
+        >>> still_loss(offset, torch.tensor([True, False]))
+        tensor(12.5000)
+    """
+    squared = offset.square().sum(dim=-1).mean(dim=-1)
+    return (squared * is_head).mean()

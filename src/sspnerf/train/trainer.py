@@ -18,17 +18,23 @@ from sspnerf.data.clip import Clip, open_clip
 from sspnerf.data.dataset import ClipDataset, split_frames
 from sspnerf.errors import PortraitError, TrainingError, UsageError
 from sspnerf.evaluate.held_out import render_held_out, side_by_side
+from sspnerf.evaluate.plots import plot_ray_schedule
 from sspnerf.geometry.face_mesh import RECESSION
 from sspnerf.media.speech import LOG_MEL_RATE_HZ, SPEECH_SAMPLE_RATE_HZ, active_level_db
 from sspnerf.render.source import Source, read_source, read_speech, write_source
 from sspnerf.train.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-from sspnerf.train.learner import PortraitLearner, Speech, StepReport
+from sspnerf.train.learner import PortraitLearner, StepReport
+from sspnerf.train.snapshot import Speech
 
 CONFIG_NAME = "config.toml"
 METRICS_NAME = "metrics.jsonl"
+SCHEDULE_NAME = "ray_schedule.png"
 REPORT_STEPS = 50
 # A recording given beside a silent video may be longer or shorter than it by this much.
 SPEECH_TOLERANCE_S = 0.5
+# Along whole rays samples lie from this far in front of the head's origin to this far behind it.
+NEAR_CM = 15.0
+FAR_CM = 30.0
 
 
 class Progress(NamedTuple):
@@ -147,15 +153,18 @@ def _forget_after(metrics: Path, step: int) -> None:
 
 
 def fit_to_clip(config: TrainConfig, clip: Clip) -> TrainConfig:
-    """Fill in settings that depend on the clip: the grids cover what the camera sees."""
-    if config.field.extent is not None:
-        return config
-    camera = clip.manifest.intrinsics
+    """Fill in settings that depend on the clip: what the camera sees, and how far away."""
+    camera, field, volume = clip.manifest.intrinsics, config.field, config.volume
     # From the camera to the head; the picture's rim lies further back, as the torso recedes.
     distance = float(np.median(np.linalg.norm(clip.poses[:, :3, 3], axis=1)))
-    half = distance * max(camera.width, camera.height) / (2 * camera.fx)
-    extent = round(half * (1 + RECESSION / 2), 1)
-    return replace(config, field=replace(config.field, extent=extent))
+    if field.extent is None:
+        half = distance * max(camera.width, camera.height) / (2 * camera.fx)
+        field = replace(field, extent=round(half * (1 + RECESSION / 2), 1))
+    if volume.near is None:
+        volume = replace(volume, near=round(max(1.0, distance - NEAR_CM), 1))
+    if volume.far is None:
+        volume = replace(volume, far=round(distance + FAR_CM, 1))
+    return replace(config, field=field, volume=volume)
 
 
 def _read_speech(clip: Clip, config: TrainConfig, speech: Path | None) -> Speech:
@@ -210,6 +219,7 @@ class _Loop:
             raise
         self._save()
         self._preview()
+        plot_ray_schedule(self.folder / METRICS_NAME, self.folder / SCHEDULE_NAME)
 
     def _save(self) -> None:
         self._save_checkpoint()
@@ -244,6 +254,7 @@ class _Loop:
             "seconds": round(progress.seconds, 2),
             **{k: round(v, 6) for k, v in progress.report._asdict().items()},
             "class_losses": [round(v, 6) for v in self.learner.sampler.losses.tolist()],
+            "class_rays": self.learner.sampler.last_rays.tolist(),
         }
         with (self.folder / METRICS_NAME).open("a") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")

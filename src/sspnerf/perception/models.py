@@ -1,4 +1,4 @@
-"""The model files that `prepare` runs: what they are, where they come from, how they are checked.
+"""The files of learned models: what they are, where they come from, how they are checked.
 
 None is in this repository. A file is taken from the folder `SSPNERF_MODELS` if it is there, else
 from the user's cache, else downloaded from its official address. Whatever its way, its SHA-256 is

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from small_fields import BallField, ConditionField, condition_dim, no_drive, untrained
+from small_fields import BallField, ConditionField, condition_dim, driven_by, no_drive, untrained
 from sspnerf.config import BandConfig
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
-from sspnerf.fields.driven_field import Drive
 from sspnerf.geometry.cameras import Intrinsics, pixel_centers
 from sspnerf.geometry.rays import cast_rays
 from sspnerf.geometry.rotations import rigid_transform
-from sspnerf.render.volume import render_rays, surface_distance
+from sspnerf.render.band import surface_distance
+from sspnerf.render.volume import render_rays
 
 SIZE, RADIUS, DISTANCE = 24, 6.0, 60.0
 CAMERA = Intrinsics(fx=60.0, fy=60.0, cx=12.0, cy=12.0, width=SIZE, height=SIZE)
@@ -42,7 +42,9 @@ def chords(rays):
 
 def render(driven, rays, **options):
     behind = torch.linspace(0, 1, len(rays) * 3).view(len(rays), 3)
-    options = {"background": behind, "band": driven.config.band} | options
+    if "band" in options:
+        driven.config = replace(driven.config, band=options.pop("band"))
+    options = {"background": behind} | options
     return behind, render_rays(driven, rays, no_drive(), **options)
 
 
@@ -96,10 +98,7 @@ def test_each_ray_is_driven_by_its_own_frame(backend):
     some = replace(some, slot=torch.tensor([1, 0, 1]))
     condition = torch.zeros(2, condition_dim(driven.config))
     condition[:, :3] = torch.tensor([[0.1, 0.2, 0.3], [0.7, 0.8, 0.9]])
-    seen = render_rays(
-        driven, some, Drive(condition, torch.zeros(2, 6)), background=torch.zeros(3, 3),
-        band=driven.config.band,
-    )  # fmt: skip
+    seen = render_rays(driven, some, driven_by(condition), background=torch.zeros(3, 3))
     torch.testing.assert_close(seen.color, condition[[1, 0, 1], :3])
 
 
@@ -129,7 +128,11 @@ def test_training_shifts_samples_by_less_than_half_of_one(generator):
 
 def test_the_surface_is_found_as_head_above_and_as_torso_below():
     driven = untrained()
-    driven.place(torch.full_like(driven.field.surface, 3.0), torch.zeros(1, 3))
+    driven.place(
+        torch.full_like(driven.field.surface, 3.0),
+        torch.zeros(1, 3),
+        canonical_pose=FACING,
+    )
     nearer = FACING.clone()
     nearer[2, 3] = DISTANCE - 5
     rays = rays_of(FACING, nearer)
@@ -155,9 +158,7 @@ def test_pictures_are_differentiable_in_parameters_and_poses():
 
 def test_no_rays_see_nothing(backend):
     none = rays_of().select(slice(0, 0))
-    seen = render_rays(
-        BallField(), none, no_drive(), background=torch.zeros(0, 3), band=BandConfig(samples=3)
-    )
+    seen = render_rays(BallField(), none, no_drive(), background=torch.zeros(0, 3))
     assert seen.color.shape == (0, 3)
     assert seen.logits.shape == (0, SEMANTIC_CLASSES)
 

@@ -5,8 +5,8 @@ import hashlib
 import pytest
 
 from sspnerf.errors import SspnerfError
-from sspnerf.prepare import models
-from sspnerf.prepare.models import MODEL_FILES, ModelFile, model_path
+from sspnerf.perception import models
+from sspnerf.perception.models import MODEL_FILES, ModelFile, model_path
 
 NAME = "hair_segmentation.tflite"
 

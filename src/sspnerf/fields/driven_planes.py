@@ -1,0 +1,75 @@
+"""Architecture `planes` (preset `fast`): one field on plane grids, two bones, a band of samples."""
+
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sspnerf.config import TrainConfig
+from sspnerf.fields.drive import Drive
+from sspnerf.fields.driven_field import DrivenField
+from sspnerf.fields.portrait_field import FieldOutput, PortraitField
+
+# The neck bends about this far below the chin, cm.
+NECK_BELOW_CHIN_CM = 2.0
+
+
+class Answer(NamedTuple):
+    """What is at sample points, and how they were deformed on the way."""
+
+    output: FieldOutput
+    """Density, color, semantic logits."""
+    residual: Tensor
+    """What the deformation's network adds, cm. Shape (points, 3)."""
+    offset: Tensor
+    """From where the head would see each point to where it is canonically, cm. (points, 3)."""
+
+
+class DrivenPlanes(DrivenField):
+    """All learned parts of a portrait of preset `fast`."""
+
+    def __init__(self, config: TrainConfig, *, feature_dim: int, window: int, classes: int) -> None:
+        """Build the parts that the settings ask for.
+
+        Args:
+            config: All settings of the training.
+            feature_dim: Width of the speech features.
+            window: Speech features in one window.
+            classes: Semantic classes.
+        """
+        super().__init__(config, feature_dim=feature_dim, window=window)
+        self.field = PortraitField(config.field, classes=classes, rough_mesh=config.rough_mesh)
+
+    @property
+    def ray_samples(self) -> int:
+        """How often the field is asked along one ray."""
+        return self.config.band.samples
+
+    def grids(self) -> list[nn.Parameter]:
+        """Return the plane grids."""
+        return [self.field.table]
+
+    def place(
+        self,
+        surface: Float[Tensor, "nodes nodes"],
+        vertices: Float[Tensor, "vertices 3"],
+        *,
+        canonical_pose: Float[Tensor, "4 4"],
+    ) -> None:
+        """Fit rest surface, the face's regions and the neck's height to the person."""
+        self.field.surface.copy_(surface)
+        self.field.nose_height.copy_(vertices[vertices[:, 2].argmax(), 1])
+        if self.torso_deformation is not None:
+            neck_height = vertices[:, 1].min() - NECK_BELOW_CHIN_CM
+            self.torso_deformation.place(neck_height, canonical_pose=canonical_pose)
+
+    def forward(
+        self,
+        head_position: Float[Tensor, "points 3"],
+        torso_position: Float[Tensor, "points 3"],
+        drive: Drive,
+    ) -> Answer:
+        """Ask the field at sample points; arguments as of `deform`."""
+        deformed = self.deform(head_position, torso_position, drive)
+        output = self.field(deformed.position, drive.condition, deformed.torso_weight)
+        return Answer(output, deformed.residual, deformed.position - head_position)

@@ -1,0 +1,144 @@
+"""The portrait as learned so far: networks, and what the clip says about the person."""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sspnerf.config import TrainConfig, to_toml
+from sspnerf.data.dataset import ClipDataset
+from sspnerf.data.pixel_sampling import PERSON_THRESHOLD
+from sspnerf.fields.driven_field import DrivenField
+from sspnerf.fields.driven_planes import DrivenPlanes
+from sspnerf.geometry.cameras import pixel_centers
+from sspnerf.geometry.rays import cast_rays
+from sspnerf.render.person_map import MAP_NODES, mark_person, widen_map
+from sspnerf.render.portrait import Portrait, PortraitInfo
+from sspnerf.render.torso_follower import TorsoFollower
+from sspnerf.train.schedule import band_scale, moment_of
+
+# Enough training frames to know where the person can be.
+MAP_FRAMES = 150
+
+
+class Speech(NamedTuple):
+    """The features that drive training."""
+
+    features: NDArray[np.float32]
+    """Shape (feature_frames, feature_dim)."""
+    rate_hz: float
+    """Features per second."""
+    level_db: float
+    """Active level of the recording, dBFS."""
+
+
+class Tracked(NamedTuple):
+    """What the clip says about the person in each frame."""
+
+    poses: Tensor
+    """camera_to_world. Shape (frames, 4, 4)."""
+    torso_poses: Tensor
+    """The same with the torso held still; what the architecture makes of it. (frames, 4, 4)."""
+    blendshapes: Tensor
+    """Shape (frames, 52)."""
+
+
+class Snapshots:
+    """Puts portraits together; what does not change while learning is made once."""
+
+    def __init__(
+        self, config: TrainConfig, dataset: ClipDataset, speech: Speech, *, tracked: Tracked,
+        driven: DrivenField,
+    ) -> None:  # fmt: skip
+        """Remember the parts.
+
+        Args:
+            config: Settings.
+            dataset: The clip.
+            speech: What drives it.
+            tracked: The person in each frame.
+            driven: The networks, placed.
+        """
+        self.config, self.dataset, self.speech = config, dataset, speech
+        self.tracked, self.driven = tracked, driven
+
+    @torch.no_grad()
+    def take(self, progress: float) -> Portrait:
+        """Put together what has been learned so far.
+
+        The portrait is rendered with the tracked poses, which are steady in time; the corrections
+        are each frame's own and would shake it.
+
+        Args:
+            progress: How much of the training is done, [0, 1].
+        """
+        arrays = {
+            "background": torch.from_numpy(self.dataset.clip.background),
+            "poses": self.tracked.poses,
+            "torso_poses": self.tracked.torso_poses,
+            "blendshapes": self.tracked.blendshapes,
+            "person_map": self._person_map,
+        }
+        for name, tensor in self._torso_follower.tensors().items():
+            arrays[f"torso_follower.{name}"] = tensor
+        return Portrait(self._info(progress), self.driven, arrays)
+
+    def _info(self, progress: float) -> PortraitInfo:
+        clip = self.dataset.clip
+        manifest = clip.manifest
+        return PortraitInfo(
+            source=manifest.source,
+            licence=manifest.licence,
+            frame_rate_hz=manifest.frame_rate_hz,
+            width=manifest.width,
+            height=manifest.height,
+            camera=manifest.camera,
+            speech_feature=self.config.speech_feature,
+            speech_rate_hz=self.speech.rate_hz,
+            feature_dim=self.speech.features.shape[1],
+            speech_level_db=self.speech.level_db,
+            mesh_vertices=len(clip.mesh.vertices),
+            band_scale=band_scale(self.config, moment_of(self.config, progress).progress),
+            training_frames=len(self.dataset.training),
+            config=to_toml(self.config),
+        )
+
+    @functools.cached_property
+    def _person_map(self) -> Tensor:
+        """Collect where the training frames' masks show the person.
+
+        Once: tracked poses, rest surface and neck stay as they are while learning.
+        """
+        if not isinstance(self.driven, DrivenPlanes):
+            return torch.ones(MAP_NODES, MAP_NODES, dtype=torch.bool)
+        clip = self.dataset.clip
+        person_map = torch.zeros(MAP_NODES, MAP_NODES, dtype=torch.bool)
+        pixels = pixel_centers(clip.manifest.width, clip.manifest.height)
+        slot = torch.zeros(len(pixels), dtype=torch.long)
+        usable = self.dataset.usable
+        for index in usable[:: max(1, len(usable) // MAP_FRAMES)]:
+            rays = cast_rays(
+                clip.manifest.intrinsics,
+                pixels,
+                poses=self.tracked.poses[index, None],
+                torso_poses=self.tracked.torso_poses[index, None],
+                slot=slot,
+            )
+            person = torch.from_numpy(np.array(clip.mask[index])).reshape(-1) > PERSON_THRESHOLD
+            mark_person(person_map, self.driven, rays, person=person)
+        return widen_map(person_map)
+
+    @functools.cached_property
+    def _torso_follower(self) -> TorsoFollower:
+        """Learn how the torso follows the head; once, as tracked poses stay as they are."""
+        valid = torch.zeros(len(self.tracked.poses), dtype=torch.bool)
+        valid[torch.from_numpy(self.dataset.usable)] = True
+        return TorsoFollower.fit(
+            self.tracked.poses,
+            self.tracked.torso_poses,
+            valid=valid,
+            frame_rate_hz=self.dataset.clip.manifest.frame_rate_hz,
+        )
