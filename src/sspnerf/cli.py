@@ -214,6 +214,7 @@ def ablate(
     preset: str = "fast",
     config: Path | None = None,
     landmarks: bool = True,
+    every: int = 1,
     overwrite: bool = False,
     json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> None:
@@ -228,24 +229,33 @@ def ablate(
         steps: Train each run for so many steps; the settings' own number if neither is given.
         seeds: Seeds; each variant is trained with each.
         variants: Any of full, no-parsing, uniform-sampling, no-torso-deformation, no-rough-mesh,
-            adnerf; all but adnerf if not given.
+            adnerf; all if not given, but adnerf only by the clock (--minutes).
         jobs: Runs at once; they share the cores.
         preset: Settings of the full method.
         config: File of settings, laid over the preset.
         landmarks: Measure the landmark distance of the lips too, where MediaPipe can run.
+        every: Measure every n-th held-out frame only; adnerf takes many seconds for each.
         overwrite: Train runs anew that were trained with other settings.
         json_: Print one JSON object instead of a table.
     """
-    if jobs < 1:
-        raise UsageError(f"--jobs is {jobs}; expected 1 or more")
+    for name, number in (("jobs", jobs), ("every", every)):
+        if number < 1:
+            raise UsageError(f"--{name} is {number}; expected 1 or more")
     base = _with_budget(_base_settings(preset, config), minutes, steps)
     from sspnerf.ablate.ablation import ablate as run_ablation
     from sspnerf.ablate.runs import plan_ablation
     from sspnerf.ablate.table import as_json, as_rich_table
-    from sspnerf.ablate.variants import DEFAULT_VARIANTS
+    from sspnerf.ablate.variants import default_variants
 
-    named = variants or DEFAULT_VARIANTS
-    plan = plan_ablation(clip, ablation, base, variants=named, seeds=seeds, landmarks=landmarks)
+    plan = plan_ablation(
+        clip,
+        ablation,
+        base,
+        variants=variants or default_variants(base),
+        seeds=seeds,
+        landmarks=landmarks,
+        every=every,
+    )
     try:
         rows = run_ablation(plan, jobs=jobs, overwrite=overwrite, report=_tell)
     except KeyboardInterrupt:

@@ -71,7 +71,7 @@ class Stage(NamedTuple):
         names = {name.replace("_", "-"): how for name, how in plan.items()}
         (self.folder / "plan.json").write_text(json.dumps(names))
 
-    def plan(self, *variants, seeds=(0,), landmarks=False, **changes):
+    def plan(self, *variants, seeds=(0,), landmarks=False, every=1, **changes):
         """Name the runs; changes are of the base settings."""
         return plan_ablation(
             self.clip.path,
@@ -80,6 +80,7 @@ class Stage(NamedTuple):
             variants=variants,
             seeds=seeds,
             landmarks=landmarks,
+            every=every,
         )
 
     def ablate(self, *variants, jobs=1, overwrite=False, report=lambda line: None, **plan):

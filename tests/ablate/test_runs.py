@@ -80,6 +80,16 @@ def test_what_was_measured_in_part_is_measured_again(stage, change):
     assert stage.calls() == ["evaluate full-0 --clip --json --landmarks"]
 
 
+def test_every_nth_frame_is_asked_for_and_all_of_them_later(stage):
+    stage.ablate("full", every=5)
+    assert stage.calls()[-1] == "evaluate full-0 --clip --json --every"
+    # The tiny clip's two held-out frames are measured by the stand-in: one is every fifth.
+    stage.ablate("full")
+    assert stage.calls() == []
+    stage.ablate("full", every=5)
+    assert stage.calls() == ["evaluate full-0 --clip --json --every"]
+
+
 def test_measures_of_an_older_portrait_are_taken_again(stage):
     stage.ablate("full")
     stage.calls()

@@ -18,7 +18,7 @@ from sspnerf.ablate.table import (
     summarise,
     write_tables,
 )
-from sspnerf.ablate.variants import DEFAULT_VARIANTS
+from sspnerf.ablate.variants import VARIANTS
 from sspnerf.config import PRESETS
 
 
@@ -75,7 +75,7 @@ def test_nothing_is_cut_off_on_eighty_characters():
     measures = {column.key: 10.0 for column in COLUMNS} | {"mean_iou": 0.5, "mouth_agreement": 0.5}
     rows = [
         row(variant, seed, **(measures | {"landmark_distance": 1.0 + seed, "steps": 99_999}))
-        for variant in DEFAULT_VARIANTS
+        for variant in VARIANTS
         for seed in (0, 1)
     ]
     console = Console(width=80, record=True, file=io.StringIO())

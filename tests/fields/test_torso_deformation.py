@@ -85,12 +85,23 @@ def test_far_from_the_neck_each_bone_has_its_points_exactly(deformation, generat
 
 def test_what_is_learned_moves_the_torso_and_not_the_head(deformation, generator):
     with torch.no_grad():
-        deformation.out.bias.copy_(torch.tensor([0.0, 0.1, 0.2, 0.3]))
+        per_motion = torch.zeros(3, 6)
+        per_motion[:, 2] = torch.tensor([0.1, 0.2, 0.3])
+        deformation.out.bias[1:] = per_motion.flatten()
     head, torso, drive = points(generator, [NECK + 40, NECK, NECK - 40])
     position, weight, residual = deformation(head, torso, drive)
-    expected = torch.tensor([[0.0], [0.5], [1.0]]) * torch.tensor([0.1, 0.2, 0.3])
-    torch.testing.assert_close(residual, expected)
+    turned = torch.tensor([[0.0], [0.5], [1.0]]) * drive.difference[:, 2:3]
+    torch.testing.assert_close(residual, turned * torch.tensor([0.1, 0.2, 0.3]))
     torch.testing.assert_close(position, torch.lerp(head, torso, weight[:, None]) + residual)
+
+
+def test_where_head_and_torso_agree_nothing_is_moved(deformation, generator):
+    with torch.no_grad():
+        deformation.out.weight.normal_(generator=generator)
+    head, torso, drive = points(generator, [NECK - 4, NECK, NECK + 4])
+    still = drive._replace(difference=torch.zeros(3, 6))
+    assert deformation(head, torso, drive).residual.abs().max() > 0.01
+    assert torch.equal(deformation(head, torso, still).residual, torch.zeros(3, 3))
 
 
 def test_a_learned_bias_moves_the_neck(deformation, generator):

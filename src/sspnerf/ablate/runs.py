@@ -59,6 +59,8 @@ class Ablation(NamedTuple):
     runs: tuple[Run, ...]
     landmarks: bool
     """Whether the landmark distance is measured too."""
+    every: int = 1
+    """Measure every n-th held-out frame only."""
 
 
 def plan_ablation(
@@ -69,6 +71,7 @@ def plan_ablation(
     variants: Sequence[str],
     seeds: Sequence[int],
     landmarks: bool = True,
+    every: int = 1,
 ) -> Ablation:
     """Name every run: all variants with the first seed, then with the next. Nothing is started.
 
@@ -79,6 +82,7 @@ def plan_ablation(
         variants: Keys of `variants.VARIANTS`.
         seeds: Seeds of training.
         landmarks: Measure the landmark distance too, where MediaPipe can run.
+        every: Measure every n-th held-out frame only.
 
     Raises:
         UsageError: If a variant is unknown or does not go with the base settings, or something is
@@ -97,7 +101,7 @@ def plan_ablation(
         Run(variant, seed, fit_to_clip(config, opened), out / f"{variant}-{seed}")
         for (variant, seed), config in settings.items()
     )
-    return Ablation(opened, out, runs, landmarks)
+    return Ablation(opened, out, runs, landmarks, every)
 
 
 def _refuse_repeats(what: str, names: Sequence[object]) -> None:
@@ -189,6 +193,7 @@ def _arguments(ablation: Ablation, run: Run, work: Work) -> list[str]:
         return ["train", clip, folder, "--resume"]
     if work == "evaluate":
         also = ["--landmarks"] if ablation.landmarks else []
+        also += ["--every", str(ablation.every)] if ablation.every > 1 else []
         return ["evaluate", folder, "--clip", clip, "--json", *also]
     also = ["--overwrite"] if work == "train anew" else []
     return ["train", clip, folder, "--config", str(run.beside(".toml")), *also]
@@ -234,7 +239,7 @@ def _is_trained(run: Run, checkpoint: Checkpoint) -> bool:
 
 
 def _is_measured(ablation: Ablation, run: Run) -> bool:
-    """Whether the measures there are of the portrait as it is, and of all held-out frames."""
+    """Whether the measures there are of the portrait as it is, and of the frames asked for."""
     scores_file = run.folder / EVALUATION_FOLDER / SCORES_NAME
     portrait = run.folder / PORTRAIT_JSON
     if not scores_file.is_file() or not portrait.is_file():
@@ -243,7 +248,7 @@ def _is_measured(ablation: Ablation, run: Run) -> bool:
         return False
     try:
         scores = json.loads(scores_file.read_text(encoding="utf-8"))
-        held_out = split_frames(ablation.clip.manifest.frames)[1]
+        held_out = split_frames(ablation.clip.manifest.frames)[1][:: ablation.every]
         complete = scores["frames"] == len(tracked_frames(ablation.clip, held_out))
         asked = scores["landmarks_missing"] != LANDMARKS_NOT_ASKED
         return complete and (asked or not ablation.landmarks)

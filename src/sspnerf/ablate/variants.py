@@ -42,8 +42,11 @@ VARIANTS: Mapping[str, Change] = MappingProxyType(
         ADNERF: _adnerf,
     }
 )
-# AD-NeRF's step costs many times as much, so with a budget of steps it is done only when named.
-DEFAULT_VARIANTS = tuple(name for name in VARIANTS if name != ADNERF)
+
+
+def default_variants(base: TrainConfig) -> tuple[str, ...]:
+    """Return all variants; AD-NeRF only by the clock, as its steps cost many times as much."""
+    return tuple(name for name in VARIANTS if name != ADNERF or base.minutes is not None)
 
 
 def variant_settings(name: str, base: TrainConfig, *, seed: int) -> TrainConfig:

@@ -62,8 +62,8 @@ class TorsoDeformation(nn.Module):
 
     Source: the torso deformation module of Liu et al. 2022 (arXiv:2201.07786):
     MLP(x, t, p_h(t), p_c) -> offset. Form `network` is that. Forms `both` and `bones` differ in:
-    rigid bones carry most of the motion, the residual sees x and the pose difference; sizes are
-    ours (the paper's are not known).
+    rigid bones carry most of the motion; the residual sees x and the pose difference, and is zero
+    where that is zero; sizes are ours (the paper's are not known).
     """
 
     neck_height: Tensor
@@ -88,7 +88,7 @@ class TorsoDeformation(nn.Module):
             nn.Linear(RESIDUAL_HIDDEN, RESIDUAL_HIDDEN),
             nn.ReLU(),
         )
-        self.out = nn.Linear(RESIDUAL_HIDDEN, 4 if config.form == "both" else 1)
+        self.out = nn.Linear(RESIDUAL_HIDDEN, 1 + (18 if config.form == "both" else 0))
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
@@ -134,5 +134,8 @@ class TorsoDeformation(nn.Module):
         blended = torch.lerp(head_position, torso_position, weight[:, None])
         if self.form == "bones":
             return Deformed(blended, weight, torch.zeros_like(blended))
-        residual = weight[:, None] * out[:, 1:]
+        # Linear in the pose difference: where head and torso agree nothing is moved. A free offset
+        # drifts, since the field can follow it, and points end up further off than without it.
+        per_motion = out[:, 1:].view(-1, 3, 6)
+        residual = weight[:, None] * (per_motion * drive.difference[:, None]).sum(dim=-1)
         return Deformed(blended + residual, weight, residual)
