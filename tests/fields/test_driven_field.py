@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from small_fields import FEATURE_DIM, SMALL, WINDOW, condition_dim, driven_by, untrained
-from sspnerf.fields.torso import pose_difference
+from sspnerf.fields.torso import Canonical, pose_difference
 from sspnerf.geometry.rotations import rigid_transform
 
 POINTS = 20
@@ -57,12 +57,12 @@ def test_placing_fits_the_surface_and_the_neck_to_the_person():
     driven = untrained()
     surface = torch.linspace(0, 1, driven.field.surface.numel()).view_as(driven.field.surface)
     vertices = torch.tensor([[0.0, -9.0, 2.0], [0.0, 0.5, 6.0], [1.0, 7.0, 3.0]])
-    driven.place(surface, vertices, canonical_pose=torch.eye(4))
+    driven.place(surface, vertices, canonical=Canonical(torch.eye(4), 0.0))
     assert torch.equal(driven.field.surface, surface)
     assert -13 < driven.torso_deformation.neck_height < -9
     assert driven.field.nose_height == 0.5
     untrained(replace(SMALL, torso_deformation=False)).place(
-        surface, vertices, canonical_pose=torch.eye(4)
+        surface, vertices, canonical=Canonical(torch.eye(4), 0.0)
     )
 
 

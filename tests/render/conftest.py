@@ -6,6 +6,7 @@ import torch
 
 from small_fields import FEATURE_DIM, SMALL, untrained
 from sspnerf.config import to_toml
+from sspnerf.fields.torso import Canonical
 from sspnerf.geometry.face_mesh import rest_surface
 from sspnerf.render.person_map import MAP_NODES
 from sspnerf.render.portrait import Portrait, PortraitInfo
@@ -22,7 +23,9 @@ def surface(tiny_clip):
 def portrait(tiny_clip, surface) -> Portrait:
     driven, told = untrained(scale=50), tiny_clip.manifest
     vertices = torch.from_numpy(tiny_clip.mesh.vertices)
-    driven.place(surface, vertices, canonical_pose=torch.from_numpy(tiny_clip.poses[0].copy()))
+    driven.place(
+        surface, vertices, canonical=Canonical(torch.from_numpy(tiny_clip.poses[0].copy()), 0.0)
+    )
     middle = slice(MAP_NODES // 4, 3 * MAP_NODES // 4)
     person_map = torch.zeros(MAP_NODES, MAP_NODES, dtype=torch.bool)
     person_map[middle, middle] = True

@@ -9,6 +9,7 @@ import torch
 from small_fields import BallField, ConditionField, condition_dim, driven_by, no_drive, untrained
 from sspnerf.config import BandConfig
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
+from sspnerf.fields.torso import Canonical
 from sspnerf.geometry.cameras import Intrinsics, pixel_centers
 from sspnerf.geometry.rays import cast_rays
 from sspnerf.geometry.rotations import rigid_transform
@@ -131,7 +132,7 @@ def test_the_surface_is_found_as_head_above_and_as_torso_below():
     driven.place(
         torch.full_like(driven.field.surface, 3.0),
         torch.zeros(1, 3),
-        canonical_pose=FACING,
+        canonical=Canonical(FACING, 0.0),
     )
     nearer = FACING.clone()
     nearer[2, 3] = DISTANCE - 5

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from small_fields import untrained
+from sspnerf.fields.torso import Canonical
 from sspnerf.geometry.cameras import pixel_centers
 from sspnerf.geometry.rays import cast_rays
 from sspnerf.render.person_map import (
@@ -20,7 +21,8 @@ from sspnerf.render.person_map import (
 @pytest.fixture(scope="module")
 def driven(tiny_clip, surface):
     made = untrained()
-    made.place(surface, torch.from_numpy(tiny_clip.mesh.vertices), canonical_pose=torch.eye(4))
+    vertices = torch.from_numpy(tiny_clip.mesh.vertices)
+    made.place(surface, vertices, canonical=Canonical(torch.eye(4), 0.0))
     return made
 
 

@@ -96,9 +96,9 @@ class DeformationConfig:
     """Width of the paper's network."""
     layers: int = 6
     """Layers of the paper's network."""
-    position_bands: int = 10
+    position_bands: int = 4
     """Frequencies that encode the position."""
-    pose_bands: int = 3
+    pose_bands: int = 1
     """Frequencies that encode the head's pose."""
     time_bands: int = 2
     """Frequencies that encode the time."""

@@ -12,6 +12,9 @@ from sspnerf.ops.backend import field_dtype
 POSE_DIM = 6
 # Layer index after which the input is appended.
 SKIP = 4
+# A talking head turns by about 0.1 rad and moves by about 0.1 dm around its canonical pose: brought
+# to about 1. As plain numbers its distance from the camera, 6 dm, hides that, more so in bfloat16.
+POSE_GAIN = 10.0
 # OpenCV's camera axes (right, down, forward) as OpenGL's (right, up, back), which are head space's
 # own when the face looks at the camera.
 CAMERA_FLIP = (1.0, -1.0, -1.0)
@@ -50,10 +53,13 @@ class DeformationNetwork(nn.Module):
 
     Source: the torso deformation module of Liu et al. 2022 (arXiv:2201.07786): inputs and output
         as drawn there. Sizes and encodings are ours (the paper's are not known); 6 x 128 with a
-        skip after index 4 follows the warp field of an open relative (SAHS).
+        skip after index 4 follows the warp field of an open relative (SAHS). Ours too: the head's
+        pose enters relative to the canonical one, and what the network says of the reference frame
+        is subtracted. Otherwise the canonical space drifts, as the field can follow any offset.
     """
 
     canonical_pose: Tensor
+    canonical_time: Tensor
 
     def __init__(
         self,
@@ -76,10 +82,11 @@ class DeformationNetwork(nn.Module):
         self.hidden_layers = SkipPerceptron(
             inputs, hidden=hidden, layers=layers, skip=min(SKIP, layers - 2)
         )
-        self.out = nn.Linear(hidden, 3)
+        # A bias would be subtracted again.
+        self.out = nn.Linear(hidden, 3, bias=False)
         nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
         self.register_buffer("canonical_pose", torch.zeros(POSE_DIM))
+        self.register_buffer("canonical_time", torch.tensor(0.0))
 
     def forward(
         self,
@@ -98,12 +105,19 @@ class DeformationNetwork(nn.Module):
         Returns:
             Offsets to be added to the positions, cm, float32. Shape (points, 3).
         """
+        still = torch.zeros_like(pose)
+        moved = POSE_GAIN * (pose - self.canonical_pose)
+        start = self.canonical_time.expand_as(time)
+        return self._offset(position, time, moved) - self._offset(position, start, still)
+
+    def _offset(self, position: Tensor, time: Tensor, moved: Tensor) -> Tensor:
+        """Ask the network, cm."""
         canonical = self.canonical_pose.expand(len(position), POSE_DIM)
         inputs = torch.cat(
             (
                 frequency_encoding(position * POSITION_SCALE, bands=self.position_bands),
                 frequency_encoding(time[:, None], bands=self.time_bands),
-                frequency_encoding(pose, bands=self.pose_bands),
+                frequency_encoding(moved, bands=self.pose_bands),
                 frequency_encoding(canonical, bands=self.pose_bands),
             ),
             dim=-1,

@@ -8,7 +8,7 @@ from sspnerf.config import TrainConfig
 from sspnerf.fields.conditioning import SpeechEncoder, UpperFaceEncoder
 from sspnerf.fields.deformation_network import pose_vector
 from sspnerf.fields.drive import Drive
-from sspnerf.fields.torso import Deformed, TorsoDeformation, pose_difference
+from sspnerf.fields.torso import Canonical, Deformed, TorsoDeformation, pose_difference
 
 
 class DrivenField(nn.Module):
@@ -50,14 +50,14 @@ class DrivenField(nn.Module):
         surface: Float[Tensor, "nodes nodes"],
         vertices: Float[Tensor, "vertices 3"],
         *,
-        canonical_pose: Float[Tensor, "4 4"],
+        canonical: Canonical,
     ) -> None:
         """Fit the parts to the person.
 
         Args:
             surface: `rest_surface` of the person's mesh.
             vertices: The mesh's vertices, world, cm; its foremost point is the nose's tip.
-            canonical_pose: camera_to_world of the reference frame (the paper's p_c).
+            canonical: The reference frame.
         """
         raise NotImplementedError
 

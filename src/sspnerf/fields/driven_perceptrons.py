@@ -12,6 +12,7 @@ from sspnerf.fields.driven_field import DrivenField
 from sspnerf.fields.perceptron_field import PerceptronField
 from sspnerf.fields.portrait_field import FieldOutput
 from sspnerf.fields.rough_mesh import RoughMesh
+from sspnerf.fields.torso import Canonical
 
 
 def build_perceptron(
@@ -65,13 +66,13 @@ class DrivenPerceptrons(DrivenField):
         surface: Float[Tensor, "nodes nodes"],
         vertices: Float[Tensor, "vertices 3"],
         *,
-        canonical_pose: Float[Tensor, "4 4"],
+        canonical: Canonical,
     ) -> None:
-        """Anchor the mesh's codes, and remember the canonical pose."""
+        """Anchor the mesh's codes, and remember the canonical frame."""
         if self.rough_mesh is not None:
             self.rough_mesh.place(vertices)
         if self.torso_deformation is not None:
-            self.torso_deformation.place(vertices[:, 1].min(), canonical_pose=canonical_pose)
+            self.torso_deformation.place(vertices[:, 1].min(), canonical)
 
     def code_volume(self) -> Tensor | None:
         """Return the rough mesh's codes, spread in space; once per step or frame."""

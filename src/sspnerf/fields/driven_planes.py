@@ -9,6 +9,7 @@ from sspnerf.config import TrainConfig
 from sspnerf.fields.drive import Drive
 from sspnerf.fields.driven_field import DrivenField
 from sspnerf.fields.portrait_field import FieldOutput, PortraitField
+from sspnerf.fields.torso import Canonical
 
 # The neck bends about this far below the chin, cm.
 NECK_BELOW_CHIN_CM = 2.0
@@ -54,14 +55,14 @@ class DrivenPlanes(DrivenField):
         surface: Float[Tensor, "nodes nodes"],
         vertices: Float[Tensor, "vertices 3"],
         *,
-        canonical_pose: Float[Tensor, "4 4"],
+        canonical: Canonical,
     ) -> None:
         """Fit rest surface, the face's regions and the neck's height to the person."""
         self.field.surface.copy_(surface)
         self.field.nose_height.copy_(vertices[vertices[:, 2].argmax(), 1])
         if self.torso_deformation is not None:
             neck_height = vertices[:, 1].min() - NECK_BELOW_CHIN_CM
-            self.torso_deformation.place(neck_height, canonical_pose=canonical_pose)
+            self.torso_deformation.place(neck_height, canonical)
 
     def forward(
         self,

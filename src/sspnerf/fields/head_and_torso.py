@@ -13,6 +13,7 @@ from sspnerf.fields.drive import Drive
 from sspnerf.fields.driven_field import DrivenField
 from sspnerf.fields.driven_perceptrons import build_perceptron
 from sspnerf.fields.encodings import encoded_width, frequency_encoding
+from sspnerf.fields.torso import Canonical
 
 POSE_BANDS = 3
 
@@ -47,7 +48,7 @@ class HeadAndTorso(DrivenField):
         surface: Float[Tensor, "nodes nodes"],
         vertices: Float[Tensor, "vertices 3"],
         *,
-        canonical_pose: Float[Tensor, "4 4"],
+        canonical: Canonical,
     ) -> None:
         """Nothing to fit: neither mesh nor canonical pose is used."""
 

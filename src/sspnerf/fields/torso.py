@@ -46,6 +46,15 @@ def pose_difference(
     return torch.cat((ROTATION_SCALE * rotation, SHIFT_SCALE * head_to_torso[:, :3, 3]), dim=-1)
 
 
+class Canonical(NamedTuple):
+    """The reference frame, in which head and torso rest: what the paper calls p_c."""
+
+    pose: Tensor
+    """camera_to_world. Shape (4, 4)."""
+    time: float
+    """When in the clip, [0, 1]."""
+
+
 class Deformed(NamedTuple):
     """Where points come from."""
 
@@ -92,13 +101,12 @@ class TorsoDeformation(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def place(
-        self, neck_height: Float[Tensor, ""], *, canonical_pose: Float[Tensor, "4 4"]
-    ) -> None:
-        """Say where the person's neck bends, cm, and which pose is the canonical one."""
+    def place(self, neck_height: Float[Tensor, ""], canonical: Canonical) -> None:
+        """Say where the person's neck bends, cm, and which frame is the canonical one."""
         self.neck_height.copy_(neck_height)
         if self.form == "network":
-            self.network.canonical_pose.copy_(pose_vector(canonical_pose[None])[0])
+            self.network.canonical_pose.copy_(pose_vector(canonical.pose[None])[0])
+            self.network.canonical_time.fill_(canonical.time)
 
     def initial_weight(self, height: Float[Tensor, "*points"]) -> Float[Tensor, "*points"]:
         """Return the torso weight before any learning, from the height y in torso space, cm."""

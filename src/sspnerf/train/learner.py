@@ -18,6 +18,7 @@ from sspnerf.data.semantics import HEAD_CLASSES
 from sspnerf.fields.conditioning import frame_windows, neighbour_frames
 from sspnerf.fields.driven_planes import DrivenPlanes
 from sspnerf.fields.head_and_torso import HeadAndTorso
+from sspnerf.fields.torso import Canonical
 from sspnerf.geometry.face_mesh import rest_surface
 from sspnerf.geometry.rays import cast_rays
 from sspnerf.geometry.rotations import rigid_transform
@@ -118,11 +119,12 @@ class PortraitLearner:
 
     def _place(self) -> None:
         clip = self.dataset.clip
+        reference = clip.manifest.reference_frame
         surface = rest_surface(clip.mesh, extent=self.config.field.extent or 1.0)
         self.driven.place(
             torch.from_numpy(surface),
             torch.from_numpy(clip.mesh.vertices),
-            canonical_pose=self.tracked.poses[clip.manifest.reference_frame],
+            canonical=Canonical(self.tracked.poses[reference], self._time(reference)),
         )
         if isinstance(self.driven, DrivenPlanes) and self.config.rough_mesh:
             seeded = np.random.default_rng(self.config.seed)
@@ -135,6 +137,10 @@ class PortraitLearner:
         if self.driven.upper_face_encoder is not None:
             usable = self.tracked.blendshapes[self.dataset.usable]
             self.driven.upper_face_encoder.set_statistics(usable)
+
+    def _time(self, frame: int) -> float:
+        """Say when in the clip a frame is, [0, 1]."""
+        return frame / max(1, self.dataset.clip.manifest.frames - 1)
 
     def corrected_poses(self, frame_index: NDArray[np.int64]) -> Float[Tensor, "frames 4 4"]:
         """Return camera_to_world of training frames with the learned correction.
@@ -253,13 +259,12 @@ class PortraitLearner:
         """
         index = batch.frame_index
         poses, torso_poses = self.corrected_poses(index), self.tracked.torso_poses[index]
-        last = max(1, self.dataset.clip.manifest.frames - 1)
         drive = self.driven.drive(
             speech,
             self.tracked.blendshapes[index],
             poses=poses,
             torso_poses=torso_poses,
-            time=torch.from_numpy(index).float() / last,
+            time=torch.tensor([self._time(frame) for frame in index]),
         )
         rays = cast_rays(
             self.dataset.clip.manifest.intrinsics,
