@@ -60,9 +60,9 @@ class DrivenPlanes(DrivenField):
         """Fit rest surface, the face's regions and the neck's height to the person."""
         self.field.surface.copy_(surface)
         self.field.nose_height.copy_(vertices[vertices[:, 2].argmax(), 1])
+        self.field.neck_height.copy_(vertices[:, 1].min() - NECK_BELOW_CHIN_CM)
         if self.torso_deformation is not None:
-            neck_height = vertices[:, 1].min() - NECK_BELOW_CHIN_CM
-            self.torso_deformation.place(neck_height, canonical)
+            self.torso_deformation.place(self.field.neck_height, canonical)
 
     def forward(
         self,
@@ -72,5 +72,9 @@ class DrivenPlanes(DrivenField):
     ) -> Answer:
         """Ask the field at sample points; arguments as of `deform`."""
         deformed = self.deform(head_position, torso_position, drive)
-        output = self.field(deformed.position, drive.condition, deformed.torso_weight)
+        # A body that does not move apart from the head does not listen to speech either.
+        body = deformed.torso_weight
+        if self.torso_deformation is None:
+            body = self.field.body_weight(head_position[:, 1].detach())
+        output = self.field(deformed.position, drive.condition, body)
         return Answer(output, deformed.residual, deformed.position - head_position)

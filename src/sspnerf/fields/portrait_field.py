@@ -24,6 +24,8 @@ GRID_INIT = 0.01
 SPEECH_BELOW_CM = 2.0
 UPPER_FACE_ABOVE_CM = 1.0
 REGION_SOFTNESS_CM = 0.4
+# Head and body fade into each other over this length, cm.
+NECK_SOFTNESS_CM = 1.0
 
 
 class FieldOutput(NamedTuple):
@@ -61,6 +63,7 @@ class PortraitField(nn.Module):
     surface: Tensor
     regions: Tensor
     nose_height: Tensor
+    neck_height: Tensor
 
     def __init__(self, config: FieldConfig, *, classes: int, rough_mesh: bool) -> None:
         """Build grids and networks for a number of semantic classes."""
@@ -86,6 +89,11 @@ class PortraitField(nn.Module):
         self.register_buffer("surface", torch.zeros(SURFACE_NODES, SURFACE_NODES))
         self.register_buffer("regions", torch.zeros(classes, REGION_NODES, REGION_NODES))
         self.register_buffer("nose_height", torch.tensor(0.0))
+        self.register_buffer("neck_height", torch.tensor(-11.0))
+
+    def body_weight(self, height: Float[Tensor, " points"]) -> Float[Tensor, " points"]:
+        """Say how far points belong to the body, by their height y, cm; in [0, 1]."""
+        return torch.sigmoid((self.neck_height - height) / NECK_SOFTNESS_CM)
 
     def region_weights(self, height: Float[Tensor, " points"]) -> Float[Tensor, "points 2"]:
         """Say how far speech and the upper face's blendshapes reach points, by their height.

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from sspnerf.config import DeformationConfig
 from sspnerf.fields.deformation_network import DeformationNetwork, pose_vector
 from sspnerf.fields.drive import Drive
+from sspnerf.fields.portrait_field import NECK_SOFTNESS_CM
 from sspnerf.geometry.rotations import invert_rigid, vector_from_rotation
 from sspnerf.ops.backend import field_dtype
 
-# The blend starts out as a step of this softness at the neck's height, cm.
-NECK_SOFTNESS_CM = 1.0
 # Brings positions (cm) and poses (radians, cm) to about 1.
 POSITION_SCALE = 1 / 15
 ROTATION_SCALE = 5.0

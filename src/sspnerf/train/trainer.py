@@ -13,7 +13,7 @@ import numpy as np
 import tomli_w
 from PIL import Image
 
-from sspnerf.config import PRESETS, TrainConfig, read_settings, to_toml
+from sspnerf.config import PRESETS, TrainConfig, VolumeConfig, read_settings, to_toml
 from sspnerf.data.clip import Clip, open_clip
 from sspnerf.data.dataset import ClipDataset, split_frames
 from sspnerf.errors import PortraitError, TrainingError, UsageError
@@ -154,17 +154,28 @@ def _forget_after(metrics: Path, step: int) -> None:
 
 def fit_to_clip(config: TrainConfig, clip: Clip) -> TrainConfig:
     """Fill in settings that depend on the clip: what the camera sees, and how far away."""
-    camera, field, volume = clip.manifest.intrinsics, config.field, config.volume
+    camera, field = clip.manifest.intrinsics, config.field
     # From the camera to the head; the picture's rim lies further back, as the torso recedes.
-    distance = float(np.median(np.linalg.norm(clip.poses[:, :3, 3], axis=1)))
+    training = np.arange(len(split_frames(clip.manifest.frames)[0]))
+    seen = clip.poses[training[clip.valid[training]]] if clip.valid[training].any() else clip.poses
+    distance = float(np.median(np.linalg.norm(seen[:, :3, 3], axis=1)))
     if field.extent is None:
         half = distance * max(camera.width, camera.height) / (2 * camera.fx)
         field = replace(field, extent=round(half * (1 + RECESSION / 2), 1))
-    if volume.near is None:
-        volume = replace(volume, near=round(max(1.0, distance - NEAR_CM), 1))
-    if volume.far is None:
-        volume = replace(volume, far=round(distance + FAR_CM, 1))
-    return replace(config, field=field, volume=volume)
+    return replace(config, field=field, volume=_fit_volume(config.volume, distance))
+
+
+def _fit_volume(volume: VolumeConfig, distance: float) -> VolumeConfig:
+    """Let samples along whole rays begin before the head and end behind the shoulders."""
+    near = volume.near if volume.near is not None else round(max(1.0, distance - NEAR_CM), 1)
+    far = volume.far if volume.far is not None else round(distance + FAR_CM, 1)
+    try:
+        return replace(volume, near=near, far=far)
+    except ValueError as error:
+        raise UsageError(
+            f"{error} ({far:g} for this clip)",
+            f"set both, or neither: the head is {distance:.0f} cm from the camera",
+        ) from error
 
 
 def _read_speech(clip: Clip, config: TrainConfig, speech: Path | None) -> Speech:
