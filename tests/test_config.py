@@ -179,6 +179,30 @@ def test_perceptrons_have_no_bones():
 
 
 @pytest.mark.refuses
+@pytest.mark.parametrize("switch", ["parsing", "torso_deformation", "rough_mesh"])
+def test_two_fields_refuse_what_they_do_not_have(switch):
+    with pytest.raises(ValueError, match=f"{switch} is on; architecture head-and-torso has no"):
+        dataclasses.replace(PRESETS["adnerf"], **{switch: True})
+
+
+@pytest.mark.refuses
+@pytest.mark.parametrize(
+    ("preset", "part", "change"),
+    [
+        ("fast", "perceptron", {"hidden": 32}),
+        ("fast", "volume", {"near": 3.0}),
+        ("fast", "two_fields", {"torso_rays": 99}),
+        ("paper", "band", {"samples": 3}),
+        ("adnerf", "deformation", {"form": "network"}),
+    ],
+)
+def test_a_part_that_an_architecture_ignores_is_refused(preset, part, change):
+    changed = dataclasses.replace(getattr(PRESETS[preset], part), **change)
+    with pytest.raises(ValueError, match=rf"{part}\.\* is not used by architecture"):
+        dataclasses.replace(PRESETS[preset], **{part: changed})
+
+
+@pytest.mark.refuses
 def test_samples_start_before_they_end():
     with pytest.raises(ValueError, match=r"volume\.near is 9; expected less than volume\.far"):
         VolumeConfig(near=9.0, far=9.0)

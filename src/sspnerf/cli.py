@@ -9,6 +9,7 @@ import functools
 import json
 import os
 import sys
+import traceback
 import types
 from collections.abc import Callable
 from dataclasses import replace
@@ -322,10 +323,20 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         known = error if isinstance(error, SspnerfError) else _as_ours(error)
         _say(known)
         sys.exit(known.exit_code)
+    except ValueError as error:
+        if debug or not _is_of_settings(error):
+            raise
+        _say(UsageError(str(error)))
+        sys.exit(UsageError.exit_code)
     except KeyboardInterrupt:
         err.print("interrupted")
         sys.exit(INTERRUPTED)
     sys.exit(0)
+
+
+def _is_of_settings(error: ValueError) -> bool:
+    """Say whether the settings themselves refused a value, and nothing has been started."""
+    return "config" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
 
 
 def _as_ours(error: OSError) -> SspnerfError:

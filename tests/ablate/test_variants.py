@@ -32,7 +32,10 @@ def test_each_variant_takes_away_one_part():
 
 def test_adnerf_keeps_its_own_settings_and_takes_the_budget():
     found = variant_settings("adnerf", BASE, seed=5)
-    assert found == replace(PRESETS["adnerf"], steps=70, minutes=None, seed=5)
+    preset = PRESETS["adnerf"]
+    # Its rates fall within the budget as far as they fall in its own 400,000 steps a stage.
+    rates = replace(preset.optimiser, decay_steps=None, final_share=0.0251)
+    assert found == replace(preset, steps=70, minutes=None, seed=5, optimiser=rates)
 
 
 def test_the_slow_baseline_is_compared_by_the_clock_only():

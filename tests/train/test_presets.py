@@ -18,9 +18,9 @@ SMALL_PARTS = {
     "perceptron": PerceptronConfig(hidden=32, layers=4, mesh_features=4, mesh_nodes=10),
     "volume": VolumeConfig(coarse=12, fine=12),
     "rays_per_step": 128,
-    "two_fields": TwoFieldConfig(head_share=0.5, torso_rays=64),
 }
 SMALL = {name: replace(PRESETS[name], **SMALL_PARTS) for name in ("paper", "adnerf")}
+SMALL["adnerf"] = replace(SMALL["adnerf"], two_fields=TwoFieldConfig(torso_rays=64))
 
 
 def learner_of(clip, config):
@@ -95,13 +95,17 @@ def test_the_head_learns_a_picture_without_neck_and_torso(tiny_clip):
     sampler = learner._build_sampler(learns_torso=True)
     frames = np.array([0, 1])
     batch = learner.dataset.draw(sampler, frames, rays=2000, generator=learner.random)
-    first, second = (learner._truth(batch, _moment(torso)) for torso in (False, True))
+    seen = [learner._as_seen(batch, _moment(torso)) for torso in (False, True)]
+    first, second = (part.color for part in seen)
     body = torch.isin(batch.labels, torch.tensor(BODY_CLASSES))
     assert body.any()
     assert torch.equal(first[body], batch.background[body])
     head = ~body & (batch.labels != SemanticClass.BACKGROUND)
     assert torch.equal(first[head], batch.color[head])
     assert torch.equal(second, batch.color)
+    assert not seen[0].mask[body].any()
+    assert torch.equal(seen[0].mask[head], batch.mask[head])
+    assert torch.equal(seen[1].mask, batch.mask)
 
 
 def _moment(learns_torso):

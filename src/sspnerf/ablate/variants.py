@@ -13,17 +13,21 @@ Change = Callable[[TrainConfig], TrainConfig]
 BASELINE = "full"
 """The variant that all others are compared with: nothing is taken away."""
 ADNERF = "adnerf"
+# What AD-NeRF's rates end at: a tenth per 250,000 steps, 400,000 steps in each stage.
+ADNERF_FINAL_SHARE = round(0.1**1.6, 4)
 
 
 def _adnerf(base: TrainConfig) -> TrainConfig:
-    """Put AD-NeRF in the method's place; clip-dependent choices and the budget stay."""
+    """Put AD-NeRF in the method's place; the budget stays, and its rates fall within it."""
     if ADNERF not in PRESETS:
         raise UsageError(
             f"variant {ADNERF} needs the preset {ADNERF}, which this version does not have",
             "leave it out of --variants",
         )
+    preset = PRESETS[ADNERF]
     return replace(
-        PRESETS[ADNERF],
+        preset,
+        optimiser=replace(preset.optimiser, decay_steps=None, final_share=ADNERF_FINAL_SHARE),
         steps=base.steps,
         minutes=base.minutes,
         speech_feature=base.speech_feature,

@@ -8,7 +8,7 @@ from sspnerf.config.ranges import check_range
 
 @dataclass(frozen=True, kw_only=True)
 class FieldConfig:
-    """The radiance field on plane grids, and the networks that read it."""
+    """The radiance field on plane grids, and (`*_dim`) the condition of every architecture."""
 
     resolutions: tuple[int, ...] = (24, 48, 96, 192, 384)
     """Nodes along each side of the three planes, per level."""

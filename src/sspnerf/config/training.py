@@ -17,6 +17,13 @@ from sspnerf.config.parts import (
 )
 from sspnerf.config.ranges import check_range
 
+# Parts of the settings that an architecture does not read.
+UNUSED_PARTS = {
+    "planes": ("perceptron", "volume", "two_fields"),
+    "perceptron": ("band", "two_fields"),
+    "head-and-torso": ("band", "deformation"),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -84,12 +91,24 @@ class TrainConfig:
                 f"rays_per_step is {self.rays_per_step}; expected at least one per frame "
                 f"(frames_per_step is {self.frames_per_step})"
             )
-        if self.architecture != "planes" and self.torso_deformation:
-            self._check_network_form()
+        self._check_architecture()
 
-    def _check_network_form(self) -> None:
-        if self.deformation.form != "network":
+    def _check_architecture(self) -> None:
+        """Refuse what the architecture would silently ignore or cannot learn."""
+        name = self.architecture
+        for part in UNUSED_PARTS[name]:
+            default = type(getattr(self, part))()
+            if getattr(self, part) != default:
+                raise ValueError(f"{part}.* is not used by architecture {name}; leave it out")
+        if name == "perceptron" and self.torso_deformation and self.deformation.form != "network":
             raise ValueError(
-                f"deformation.form is {self.deformation.form}; architecture {self.architecture} "
-                "has no bones: choose network, or no torso deformation"
+                f"deformation.form is {self.deformation.form}; architecture perceptron has no "
+                "bones: choose network, or no torso deformation"
             )
+        if name == "head-and-torso":
+            for switch in ("parsing", "torso_deformation", "rough_mesh"):
+                if getattr(self, switch):
+                    raise ValueError(
+                        f"{switch} is on; architecture head-and-torso has no such part: switch it "
+                        "off, or start from --preset adnerf"
+                    )

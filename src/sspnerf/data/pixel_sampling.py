@@ -37,7 +37,11 @@ class Pixels(NamedTuple):
 
 
 def allocate_rays(
-    losses: NDArray[np.float64], available: NDArray[np.int64], *, rays: int
+    losses: NDArray[np.float64],
+    available: NDArray[np.int64],
+    *,
+    rays: int,
+    floor: float = FLOOR_SHARE,
 ) -> NDArray[np.int64]:
     r"""Share rays out among classes.
 
@@ -52,6 +56,7 @@ def allocate_rays(
         losses: Mean loss of each class, >= 0; all equal at first. Shape (classes,).
         available: Pixels of each class to draw from. Shape (classes,).
         rays: Rays to share out.
+        floor: Least share of a class that has pixels.
 
     Returns:
         Rays of each class, summing to `rays` (to 0 if no class has pixels). Shape (classes,).
@@ -69,17 +74,19 @@ def allocate_rays(
         return np.zeros(len(losses), dtype=np.int64)
     share = np.where(present, losses, 0.0)
     share = share / share.sum() if share.sum() > 0 else present / present.sum()
-    exact = _capped(_floored(share, present), available, rays)
+    exact = _capped(_floored(share, present, floor), available, rays)
     count = np.floor(exact).astype(np.int64)
     largest = np.argsort(count - exact, kind="stable")[: rays - count.sum()]
     count[largest] += 1
     return np.asarray(count)
 
 
-def _floored(share: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _floored(
+    share: NDArray[np.float64], present: NDArray[np.bool_], floor: float
+) -> NDArray[np.float64]:
     """Raise the shares of classes that are there to the floor; the sum stays 1."""
     # Half of the rays go by losses, however many classes there are.
-    floor = min(FLOOR_SHARE, 0.5 / present.sum())
+    floor = min(floor, 0.5 / present.sum())
     low = np.zeros(len(share), dtype=bool)
     while True:
         free = 1 - floor * low.sum()
@@ -219,7 +226,10 @@ class PixelSampler:
             return np.empty(0, dtype=np.int64)
         uniform = round(rays * self.uniform_share)
         places = [generator.integers(0, total, uniform)]
-        counts = allocate_rays(self._weights(available), available, rays=rays - uniform)
+        # A floor would break the pixel-level rule: pixels of equal loss are equally likely.
+        floor = FLOOR_SHARE if self.unit == "class" else 0.0
+        weights, left = self._weights(available), rays - uniform
+        counts = allocate_rays(weights, available, rays=left, floor=floor)
         within = generator.random(counts.sum()) * np.repeat(available, counts)
         places.append(np.repeat(first, counts) + within.astype(np.int64))
         return groups.order[np.concatenate(places)].astype(np.int64)

@@ -37,6 +37,8 @@ BODY_CLASSES = (SemanticClass.NECK, SemanticClass.TORSO)
 HEAD_CLASSES = tuple(
     member for member in SemanticClass if member not in (SemanticClass.BACKGROUND, *BODY_CLASSES)
 )
+# What surely moves with the head: long hair lies on the shoulders.
+STILL_CLASSES = tuple(member for member in HEAD_CLASSES if member != SemanticClass.HAIR)
 
 # Okabe and Ito's colour-blind safe hues, extended by tints; order of SemanticClass.
 PALETTE: NDArray[np.uint8] = np.array(

@@ -80,7 +80,7 @@ def _positions(
         portrait.blendshapes[one],
         poses=pose,
         torso_poses=torso_pose,
-        time=torch.tensor([frame / max(1, portrait.frames - 1)]),
+        time=torch.tensor([portrait.time(frame)]),
     )
     t = torch.from_numpy(distance)[:, None]
     head = rays.origin + t * rays.direction

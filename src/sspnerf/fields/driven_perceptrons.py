@@ -75,7 +75,7 @@ class DrivenPerceptrons(DrivenField):
             self.torso_deformation.place(vertices[:, 1].min(), canonical)
 
     def code_volume(self) -> Tensor | None:
-        """Return the rough mesh's codes, spread in space; once per step or frame."""
+        """Return the rough mesh's codes, spread in space; once per chunk of rays."""
         return None if self.rough_mesh is None else self.rough_mesh.volume()
 
     def forward(

@@ -59,5 +59,8 @@ class HeadAndTorso(DrivenField):
     def rest_head(self) -> None:
         """From now on the torso learns, and only the torso."""
         self.learns_torso.fill_(True)
-        for part in (self.head_coarse, self.head_fine, self.speech_encoder):
-            part.requires_grad_(False)
+        for part in (
+            self.head_coarse, self.head_fine, self.speech_encoder, self.upper_face_encoder
+        ):  # fmt: skip
+            if part is not None:
+                part.requires_grad_(False)

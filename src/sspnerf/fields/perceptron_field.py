@@ -10,8 +10,7 @@ from sspnerf.ops.backend import field_dtype
 
 # From cm to dm, which brings a head to about 1.
 POSITION_SCALE = 0.1
-# Softplus of this is 0.1 per dm: a ray of 6 dm starts out losing a little less than half of its
-# light.
+# Softplus of this is 0.1 per dm: a ray of 4.5 dm starts out losing about a third of its light.
 DENSITY_BIAS = -2.25
 VIEW_LAYERS = 3
 SEMANTIC_HIDDEN = 128

@@ -29,7 +29,7 @@ from sspnerf.render.rendered import RenderedRays
 from sspnerf.render.torso_follower import INPUTS, TorsoFollower
 from sspnerf.render.volume import render_rays
 
-PORTRAIT_SCHEMA_VERSION = 2
+PORTRAIT_SCHEMA_VERSION = 3
 PORTRAIT_JSON = "portrait.json"
 PORTRAIT_WEIGHTS = "portrait.safetensors"
 # Bounds the memory of rendering, however large the picture.
@@ -120,6 +120,10 @@ class Portrait:
         """Frames of the clip whose poses and blinks the portrait knows."""
         return len(self.poses)
 
+    def time(self, clip_frame: int) -> float:
+        """Say when in the clip a frame is, [0, 1], but no later than was learned."""
+        return min(clip_frame, self.info.training_frames - 1) / max(1, self.frames - 1)
+
     def windows(
         self, features: NDArray[np.float32], frame_index: NDArray[np.int64]
     ) -> Float[Tensor, "frames neighbours window feature_dim"]:
@@ -160,7 +164,7 @@ class Portrait:
             self.blendshapes[clip_frame : clip_frame + 1],
             poses=pose,
             torso_poses=torso_pose,
-            time=torch.tensor([clip_frame / max(1, self.frames - 1)]),
+            time=torch.tensor([self.time(clip_frame)]),
         )
         slot = torch.zeros(len(self._pixels), dtype=torch.long)
         rays = cast_rays(

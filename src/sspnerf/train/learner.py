@@ -3,6 +3,7 @@
 Knows about faces and the optimiser; the loop around it (`trainer`) knows about time and files.
 """
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from sspnerf.config import TrainConfig
 from sspnerf.data.dataset import ClipDataset, RayBatch
 from sspnerf.data.pixel_sampling import PixelSampler
-from sspnerf.data.semantics import HEAD_CLASSES
+from sspnerf.data.semantics import HEAD_CLASSES, STILL_CLASSES
+from sspnerf.errors import TrainingError
 from sspnerf.fields.conditioning import frame_windows, neighbour_frames
 from sspnerf.fields.driven_planes import DrivenPlanes
 from sspnerf.fields.head_and_torso import HeadAndTorso
@@ -43,6 +45,8 @@ from sspnerf.train.snapshot import Snapshots, Speech, Tracked
 # little noisy, so that the portrait listens to what is said and not to how it was recorded.
 GAIN_NOISE = 0.3
 FEATURE_NOISE = 0.05
+# A frame may show nobody; so many draws in a row do not.
+EMPTY_DRAWS = 100
 
 
 class StepReport(NamedTuple):
@@ -188,15 +192,18 @@ class PortraitLearner:
 
         Args:
             progress: How much of the training is done, [0, 1]; drives the schedules.
+
+        Raises:
+            TrainingError: If no frame shows a person.
         """
         config, moment = self.config, moment_of(self.config, progress)
         self._enter(moment)
         batch, speech, lesson_loss = self._draw(moment)
         rendered = self.render(batch, speech, moment.progress)
-        truth = self._truth(batch, moment)
+        batch = self._as_seen(batch, moment)
         fields = [Portrayed(rendered.color, rendered.logits)]
         fields += [rendered.coarse] if rendered.coarse is not None else []
-        photometric = [photometric_loss(field.color, truth) for field in fields]
+        photometric = [photometric_loss(field.color, batch.color) for field in fields]
         semantic = [semantic_loss(field.logits, batch.labels) for field in fields]
         weight = config.loss.semantic_weight * config.parsing
         per_ray = torch.stack(photometric).sum(0) + weight * torch.stack(semantic).sum(0)
@@ -218,7 +225,7 @@ class PortraitLearner:
         driven, attention_from = self.driven, self.config.speech.attention_from
         if isinstance(driven, HeadAndTorso) and moment.learns_torso and not driven.learns_torso:
             self._begin_torso()
-        if moment.learns_torso or moment.progress >= attention_from:
+        if not moment.learns_torso and moment.progress >= attention_from:
             driven.speech_encoder.weighs_neighbours.fill_(True)
 
     def _begin_torso(self) -> None:
@@ -232,9 +239,8 @@ class PortraitLearner:
         config = self.config
         usable = self.dataset.usable
         lesson = self.teacher.draw(self.random) if config.loss.lip_weight else usable
-        index = self.dataset.choose(lesson, frames=config.frames_per_step, generator=self.random)
         rays = config.two_fields.torso_rays if moment.learns_torso else config.rays_per_step
-        batch = self.dataset.draw(self.sampler, index, rays=rays, generator=self.random)
+        index, batch = self._draw_rays(lesson, rays)
         if not config.loss.lip_weight:
             return batch, self.hear(index, augment=True), torch.zeros(())
         heard = np.union1d(lesson, index)
@@ -242,12 +248,30 @@ class PortraitLearner:
         loss = config.loss.lip_weight * self.teacher.loss(speech, heard)
         return batch, speech[np.searchsorted(heard, index)], loss
 
-    def _truth(self, batch: RayBatch, moment: Moment) -> Float[Tensor, "rays 3"]:
-        """Return what rays should see: everything, or the head alone over the plate."""
+    def _draw_rays(self, among: NDArray[np.int64], rays: int) -> tuple[NDArray[np.int64], RayBatch]:
+        """Draw until some frame shows a person.
+
+        Raises:
+            TrainingError: If none does.
+        """
+        frames = self.config.frames_per_step
+        for _ in range(EMPTY_DRAWS):
+            index = self.dataset.choose(among, frames=frames, generator=self.random)
+            batch = self.dataset.draw(self.sampler, index, rays=rays, generator=self.random)
+            if len(batch.slot):
+                return index, batch
+        raise TrainingError(
+            f"{self.dataset.clip.path}: no person in the masks of {EMPTY_DRAWS} draws of frames",
+            "look at preview.mp4 and prepare another part of the video",
+        )
+
+    def _as_seen(self, batch: RayBatch, moment: Moment) -> RayBatch:
+        """Return the truth of this stage: everything, or the head alone over the plate."""
         if self.config.architecture != "head-and-torso" or moment.learns_torso:
-            return batch.color
+            return batch
         is_head = torch.isin(batch.labels, torch.tensor(HEAD_CLASSES))
-        return torch.where(is_head[:, None], batch.color, batch.background)
+        color = torch.where(is_head[:, None], batch.color, batch.background)
+        return replace(batch, color=color, mask=batch.mask * is_head)
 
     def render(self, batch: RayBatch, speech: Tensor, progress: float) -> RenderedRays:
         """Render a batch's rays, differentiably.
@@ -286,8 +310,8 @@ class PortraitLearner:
         weights = self.config.loss
         penalty = weights.mask_weight * mask_loss(rendered.accumulation, batch.mask).mean()
         penalty = penalty + weights.deformation_weight * rendered.residual.square().mean()
-        is_head = torch.isin(batch.labels, torch.tensor(HEAD_CLASSES))
-        penalty = penalty + weights.still_weight * still_loss(rendered.offset, is_head)
+        still = torch.isin(batch.labels, torch.tensor(STILL_CLASSES))
+        penalty = penalty + weights.still_weight * still_loss(rendered.offset, still)
         return penalty + weights.pose_weight * self.correction[batch.frame_index].square().mean()
 
     def portrait(self, progress: float) -> Portrait:

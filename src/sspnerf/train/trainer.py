@@ -32,6 +32,8 @@ SCHEDULE_NAME = "ray_schedule.png"
 REPORT_STEPS = 50
 # A recording given beside a silent video may be longer or shorter than it by this much.
 SPEECH_TOLERANCE_S = 0.5
+# Between previews lies at least this many times what one takes.
+PREVIEW_GAP = 20
 # Along whole rays samples lie from this far in front of the head's origin to this far behind it.
 NEAR_CM = 15.0
 FAR_CM = 30.0
@@ -154,15 +156,17 @@ def _forget_after(metrics: Path, step: int) -> None:
 
 def fit_to_clip(config: TrainConfig, clip: Clip) -> TrainConfig:
     """Fill in settings that depend on the clip: what the camera sees, and how far away."""
-    camera, field = clip.manifest.intrinsics, config.field
+    camera, field, volume = clip.manifest.intrinsics, config.field, config.volume
     # From the camera to the head; the picture's rim lies further back, as the torso recedes.
     training = np.arange(len(split_frames(clip.manifest.frames)[0]))
     seen = clip.poses[training[clip.valid[training]]] if clip.valid[training].any() else clip.poses
     distance = float(np.median(np.linalg.norm(seen[:, :3, 3], axis=1)))
-    if field.extent is None:
+    if config.architecture != "planes":
+        volume = _fit_volume(volume, distance)
+    elif field.extent is None:
         half = distance * max(camera.width, camera.height) / (2 * camera.fx)
         field = replace(field, extent=round(half * (1 + RECESSION / 2), 1))
-    return replace(config, field=field, volume=_fit_volume(config.volume, distance))
+    return replace(config, field=field, volume=volume)
 
 
 def _fit_volume(volume: VolumeConfig, distance: float) -> VolumeConfig:
@@ -210,6 +214,7 @@ class _Loop:
         self.step, self.seconds = step, seconds
         self.config = learner.config
         self.saved = self.previewed = seconds
+        self.preview_seconds = 0.0
         (run / "previews").mkdir(exist_ok=True)
 
     def share(self) -> float:
@@ -233,8 +238,9 @@ class _Loop:
         plot_ray_schedule(self.folder / METRICS_NAME, self.folder / SCHEDULE_NAME)
 
     def _save(self) -> None:
-        self._save_checkpoint()
+        # The portrait first: what a kill leaves behind then is at worst a checkpoint to resume.
         self.learner.portrait(self.share()).save(self.folder)
+        self._save_checkpoint()
 
     def _train(self) -> None:
         started, first = time.monotonic() - self.seconds, self.step
@@ -255,9 +261,14 @@ class _Loop:
             if self.seconds - self.saved > 60 * self.config.checkpoint_minutes:
                 self.saved = self.seconds
                 self._save_checkpoint()
-            if self.seconds - self.previewed > 60 * self.config.preview_minutes:
+            if self._wants_preview():
+                # Not part of the training time: a frame of some architectures takes minutes.
+                started += self._preview()
                 self.previewed = self.seconds
-                self._preview()
+
+    def _wants_preview(self) -> bool:
+        gap = max(60 * self.config.preview_minutes, PREVIEW_GAP * self.preview_seconds)
+        return self.share() < 1 and self.seconds - self.previewed > gap
 
     def _report(self, progress: Progress) -> None:
         line: dict[str, Any] = {
@@ -276,8 +287,9 @@ class _Loop:
         tensors, plain = self.learner.state()
         save_checkpoint(self.folder, Checkpoint(self.step, self.seconds, tensors, plain))
 
-    def _preview(self) -> None:
-        """Draw a held-out frame: truth, rendering, labels."""
+    def _preview(self) -> float:
+        """Draw a held-out frame: truth, rendering, labels. Returns how long it took, seconds."""
+        started = time.monotonic()
         dataset = self.learner.dataset
         frame = dataset.held_out[len(dataset.held_out) // 2]
         portrait = self.learner.portrait(self.share())
@@ -285,3 +297,5 @@ class _Loop:
         (measured,) = render_held_out(portrait, dataset.clip, features, [frame])
         picture = Image.fromarray(side_by_side(measured))
         picture.save(self.folder / "previews" / f"{self.step:07d}.png")
+        self.preview_seconds = time.monotonic() - started
+        return self.preview_seconds
