@@ -23,6 +23,9 @@ class FieldConfig:
     upper_face_dim: int = 8
     """Width of the upper-face part of the condition (blinks, brows, gaze); 0: sound alone."""
 
+    semantic_share: float = 0.1
+    """Share of the parsing loss's gradient that reaches the grids and the density."""
+
     def __post_init__(self) -> None:
         """Check ranges."""
         if not self.resolutions or not all(2 <= r <= 4096 for r in self.resolutions):
@@ -32,6 +35,7 @@ class FieldConfig:
         check_range("field.features", self.features, 1, 32)
         check_range("field.hidden", self.hidden, 8, 1024)
         check_range("field.extent", self.extent, 1, 1000)
+        check_range("field.semantic_share", self.semantic_share, 0, 1)
         check_range("field.speech_dim", self.speech_dim, 1, 256)
         check_range("field.upper_face_dim", self.upper_face_dim, 0, 64)
 

@@ -9,8 +9,9 @@ from sspnerf.fields.driven_planes import DrivenPlanes
 from sspnerf.geometry.face_mesh import intersect_surface
 from sspnerf.geometry.rays import RayBundle, points_along
 from sspnerf.ops.compositing import composite
+from sspnerf.ops.gradients import scale_gradient
 from sspnerf.ops.ray_sampling import midpoints, stratified_edges
-from sspnerf.render.rendered import RenderedRays, over_background
+from sspnerf.render.rendered import RenderedRays, certain_background, over_background
 
 
 def surface_distance(driven: DrivenPlanes, rays: RayBundle) -> Float[Tensor, " rays"]:
@@ -55,12 +56,16 @@ def render_band(
         points_along(rays.torso_origin, rays.torso_direction, t_mid).reshape(-1, 3),
         drive.per_sample(rays.slot, shape[1]),
     )
-    values = torch.cat((answer.output.color, answer.output.logits), dim=-1)
-    values = values.reshape(*shape, values.shape[-1])
-    seen = composite(answer.output.density.view(shape), t_edges, values)
-    color, logits = over_background(
-        seen.values[:, :3], seen.values[:, 3:], seen.transmittance, background=background
+    density = answer.output.density.view(shape)
+    seen = composite(density, t_edges, answer.output.color.view(*shape, 3))
+    # The same density; the parsing's gradient reaches it in part.
+    parsed = composite(
+        scale_gradient(density, driven.config.field.semantic_share),
+        t_edges,
+        answer.output.logits.view(*shape, answer.output.logits.shape[-1]),
     )
+    color = over_background(seen, background)
+    logits = over_background(parsed, certain_background(background.device))
     return RenderedRays(
         color=color,
         logits=logits,

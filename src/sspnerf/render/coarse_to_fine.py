@@ -14,9 +14,14 @@ from sspnerf.fields.driven_perceptrons import DrivenPerceptrons
 from sspnerf.fields.perceptron_field import PerceptronField
 from sspnerf.fields.portrait_field import FieldOutput
 from sspnerf.geometry.rays import RayBundle, points_along
-from sspnerf.ops.compositing import composite
+from sspnerf.ops.compositing import Composite, composite
 from sspnerf.ops.ray_sampling import importance_samples, merge_edges, midpoints, stratified_edges
-from sspnerf.render.rendered import Portrayed, RenderedRays, over_background
+from sspnerf.render.rendered import (
+    Portrayed,
+    RenderedRays,
+    certain_background,
+    over_background,
+)
 
 # Points -> what is there, and their offsets; both one row per point, ray by ray.
 Ask = Callable[[Tensor, Tensor, int], tuple[FieldOutput, Tensor]]
@@ -25,14 +30,8 @@ Ask = Callable[[Tensor, Tensor, int], tuple[FieldOutput, Tensor]]
 class March(NamedTuple):
     """What one field shows along rays, before the background."""
 
-    color: Tensor
-    """Shape (rays, 3)."""
-    logits: Tensor
-    """Shape (rays, classes)."""
-    transmittance: Tensor
-    """Shape (rays,)."""
-    weights: Tensor
-    """No gradient. Shape (rays, samples)."""
+    seen: Composite
+    """Values are colors, then semantic logits. Shape (rays, 3 + classes)."""
     t_edges: Tensor
     """Shape (rays, samples + 1)."""
     offset: Tensor
@@ -40,12 +39,14 @@ class March(NamedTuple):
 
     def over(self, background: Float[Tensor, "rays 3"]) -> Portrayed:
         """Lay it over the plate."""
-        return over_background(self.color, self.logits, self.transmittance, background=background)
+        certain = certain_background(background.device).expand(len(background), -1)
+        values = over_background(self.seen, torch.cat((background, certain), dim=-1))
+        return Portrayed(values[:, :3], values[:, 3:])
 
     def distance(self) -> Float[Tensor, " rays"]:
         """Return the mean distance of what is seen, cm."""
-        weight = self.weights.sum(-1).clamp(min=1e-6)
-        return (self.weights * midpoints(self.t_edges)).sum(-1) / weight
+        weights = self.seen.weights
+        return (weights * midpoints(self.t_edges)).sum(-1) / weights.sum(-1).clamp(min=1e-6)
 
 
 def march(
@@ -65,14 +66,7 @@ def march(
         logits = logits.new_zeros(len(logits), SEMANTIC_CLASSES)
     values = torch.cat((output.color, logits), dim=-1).reshape(*shape, 3 + SEMANTIC_CLASSES)
     seen = composite(output.density.view(shape), t_edges, values)
-    return March(
-        seen.values[:, :3],
-        seen.values[:, 3:],
-        seen.transmittance,
-        seen.weights,
-        t_edges,
-        offset.view(*shape, 3),
-    )
+    return March(seen, t_edges, offset.view(*shape, 3))
 
 
 def march_twice(
@@ -97,7 +91,9 @@ def march_twice(
     far = torch.full_like(near, volume.far)
     t_coarse = stratified_edges(near, far, samples=volume.coarse, generator=generator)
     first = march(coarse, origin, direction, t_coarse)
-    found = importance_samples(t_coarse, first.weights, samples=volume.fine, generator=generator)
+    found = importance_samples(
+        t_coarse, first.seen.weights, samples=volume.fine, generator=generator
+    )
     return first, march(fine, origin, direction, merge_edges(t_coarse, found))
 
 
@@ -134,7 +130,7 @@ def render_coarse_to_fine(
     return RenderedRays(
         color=portrayed.color,
         logits=portrayed.logits,
-        accumulation=1 - fine.transmittance,
+        accumulation=1 - fine.seen.transmittance,
         distance=fine.distance(),
         residual=fine.offset,
         offset=fine.offset,

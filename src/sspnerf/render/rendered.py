@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
+from sspnerf.ops.compositing import Composite
 
 # What lies behind the last sample is the background, and this certain of its class (softmax:
 # 0.9967).
@@ -42,18 +43,18 @@ class RenderedRays(NamedTuple):
 
 
 def over_background(
-    color: Float[Tensor, "rays 3"],
-    logits: Float[Tensor, "rays classes"],
-    transmittance: Float[Tensor, " rays"],
-    *,
-    background: Float[Tensor, "rays 3"],
-) -> Portrayed:
-    """Lay what was composited over the plate: the last sample of every ray is the background.
+    seen: Composite, background: Float[Tensor, "*rays channels"]
+) -> Float[Tensor, "rays channels"]:
+    """Lay what was composited over what lies behind the last sample.
 
     Source: the colour of AD-NeRF's last sample is the known plate's (Guo et al. 2021); that its
         class is certain too is our reading of SSP-NeRF.
     """
-    behind = transmittance[:, None]
-    certain = torch.zeros(SEMANTIC_CLASSES, device=behind.device)
-    certain[SemanticClass.BACKGROUND] = BACKGROUND_LOGIT
-    return Portrayed(color + behind * background, logits + behind * certain)
+    return seen.values + seen.transmittance[:, None] * background
+
+
+def certain_background(device: torch.device) -> Float[Tensor, " classes"]:
+    """Return the logits of what lies behind the last sample."""
+    logits = torch.zeros(SEMANTIC_CLASSES, device=device)
+    logits[SemanticClass.BACKGROUND] = BACKGROUND_LOGIT
+    return logits

@@ -39,7 +39,7 @@ def render_head_and_torso(
             generator=generator,
         )
     shown = [layer.over(background) for layer in head]
-    accumulation, distance = 1 - head[1].transmittance, head[1].distance()
+    accumulation, distance = 1 - head[1].seen.transmittance, head[1].distance()
     offset = head[1].offset
     if torso_stage:
         told = driven.torso_condition(drive)[rays.slot]
@@ -54,7 +54,7 @@ def render_head_and_torso(
         # Both of the torso's fields are laid over what the head's fine field shows.
         behind, behind_accumulation = shown[1].color, accumulation
         shown = [_in_front(layer, behind, shown[1]) for layer in torso]
-        let_through = torso[1].transmittance
+        let_through = torso[1].seen.transmittance
         accumulation = 1 - let_through * (1 - behind_accumulation)
         nearest = torso[1].distance() * (1 - let_through)
         seen = nearest + let_through * behind_accumulation * distance
@@ -71,7 +71,7 @@ def render_head_and_torso(
 
 
 def _in_front(layer: March, behind: Tensor, portrayed: Portrayed) -> Portrayed:
-    color = layer.color + layer.transmittance[:, None] * behind
+    color = layer.seen.values[:, :3] + layer.seen.transmittance[:, None] * behind
     return Portrayed(color, portrayed.logits)
 
 
