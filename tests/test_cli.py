@@ -79,9 +79,60 @@ def test_an_unknown_setting_in_a_file_names_the_nearest(tmp_path, capsys):
 
 
 @pytest.mark.refuses
-def test_a_value_out_of_range_is_refused_with_its_range(tmp_path, capsys):
-    assert run("train", tmp_path / "clip", tmp_path / "run", "--field.hidden", "3") == 2
-    assert "field.hidden is 3; expected" in " ".join(capsys.readouterr().err.split())
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--field.hidden 3", "field.hidden is 3; expected"),
+        ("--preset paper --volume.near 95000", "volume.near is 95000; expected"),
+        ("--preset paper --volume.near 95 --volume.far 60", "volume.near is 95; expected less"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_its_range(tmp_path, capsys, options, message):
+    """Parts of the settings are built by tyro, which draws a box around what they refuse."""
+    assert run("train", tmp_path / "clip", tmp_path / "run", *options.split()) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.refuses
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--architecture head-and-torso", "parsing is on; architecture head-and-torso has no"),
+        ("--architecture perceptron", "deformation.form is both; architecture perceptron has no"),
+        ("--rays-per-step 3", "rays_per_step is 3; expected 16 to"),
+        ("--preset adnerf --parsing", "parsing is on; architecture head-and-torso has no"),
+        ("--preset paper --band.samples 4", "band.* is not used by architecture perceptron"),
+    ],
+)
+def test_settings_that_do_not_fit_are_one_line(tiny_clip, tmp_path, capsys, options, message):
+    assert run("train", tiny_clip.path, tmp_path / "run", *options.split()) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    (line,) = shown.err.splitlines()
+    assert line.startswith(f"error: {message}")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.refuses
+@pytest.mark.parametrize("options", ["--volume.near 9500", "--volume.far 3"])
+def test_samples_that_would_end_before_they_start_are_refused_in_the_clips_terms(
+    tiny_clip, tmp_path, capsys, options
+):
+    preset = ["--preset", "paper"]
+    assert run("train", tiny_clip.path, tmp_path / "run", *preset, *options.split()) == 2
+    error, hint = lines(capsys)
+    assert error.startswith("error: volume.near is ")
+    assert hint == "hint: set both, or neither: the head is 60 cm from the camera"
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_error_that_is_not_of_the_settings_is_not_hidden(monkeypatch):
+    def broken():
+        raise ValueError("a mistake of ours")
+
+    monkeypatch.setitem(cli.VERBS, "info", broken)
+    with pytest.raises(ValueError, match="a mistake of ours"):
+        main(["info"])
 
 
 @pytest.mark.refuses

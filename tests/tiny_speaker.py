@@ -4,11 +4,13 @@ Everything about it is known exactly. Rays are met with quadrics and slabs in fl
 uses the code under test except for writing the clip.
 """
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 
-from sspnerf.data.clip import Clip, ClipWriter
+from sspnerf.data.clip import Clip, ClipWriter, open_clip
 from sspnerf.data.manifest import Camera, ClipManifest, SpeechFeature
 from sspnerf.data.semantics import SemanticClass
 from sspnerf.geometry.face_mesh import FaceMesh
@@ -199,3 +201,14 @@ def write_tiny_clip(path: Path) -> Clip:
                 licence="made by the tests",
             )
         )
+
+
+def with_changes(clip: Clip, path: Path, *, manifest=None, **arrays) -> Clip:
+    """Copy a clip; some of its arrays and some of what its manifest says are others."""
+    shutil.copytree(clip.path, path)
+    for name, array in arrays.items():
+        file = path / f"{name}.npy"
+        np.save(file, np.asarray(array, dtype=np.load(file, mmap_mode="r").dtype))
+    told = json.loads((path / "clip.json").read_text()) | (manifest or {})
+    (path / "clip.json").write_text(json.dumps(told))
+    return open_clip(path)

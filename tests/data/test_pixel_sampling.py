@@ -83,6 +83,11 @@ def test_a_class_with_few_pixels_hands_on_what_it_cannot_use():
     assert allocate([1, 4, 8], [50, 12, 10], 40) == [18, 12, 10]
 
 
+def test_without_a_floor_a_class_without_loss_takes_what_others_cannot_use():
+    counts = allocate_rays(np.array([1.0, 0.0]), np.array([4, 50]), rays=20, floor=0.0)
+    assert counts.tolist() == [4, 16]
+
+
 def test_with_fewer_pixels_than_rays_pixels_repeat():
     assert allocate([1, 3], [2, 2], 8) == [2, 6]
 
@@ -235,6 +240,14 @@ def test_a_pixels_chance_is_at_first_the_same_everywhere(pictures, random):
     sampler.draw(labels[1:], mask[1:], rays=98, generator=random)
     # 200 pixels of torso; a margin of 4 px on three sides makes 192 of background.
     assert sampler.last_rays[[BACKGROUND, TORSO]].tolist() == [48, 50]
+
+
+def test_as_the_chance_of_a_pixel_equal_losses_leave_no_class_a_floor(pictures, random):
+    labels, mask = pictures
+    sampler = PixelSampler(kind="dynamic", unit="pixel", background="all")
+    sampler.draw(labels[:1], mask[:1], rays=300, generator=random)
+    # 1100, 92 and 8 pixels of 1200; a floor would give the lips 6.
+    assert sampler.last_rays[[BACKGROUND, SKIN, LIP]].tolist() == [275, 23, 2]
 
 
 def rectangle_shares(labels, mask, rectangle, random, **settings):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from small_fields import FEATURE_DIM, SMALL, WINDOW, condition_dim, driven_by, untrained
+from sspnerf.fields.deformation_network import pose_vector
 from sspnerf.fields.torso import Canonical, pose_difference
 from sspnerf.geometry.rotations import rigid_transform
 
@@ -77,6 +78,18 @@ def test_each_frame_is_driven_by_its_own_speech_and_face(frames):
     torch.testing.assert_close(drive.condition, torch.cat((speech, face), dim=-1))
     torch.testing.assert_close(drive.difference, pose_difference(poses, torso_poses))
     assert drive.condition.shape == (2, condition_dim(SMALL))
+
+
+def test_each_frame_is_driven_by_its_own_pose_and_time(frames):
+    driven = untrained()
+    windows, blendshapes, poses, torso_poses = frames
+    speech, time = driven.speech_encoder(windows), torch.tensor([0.25, 0.75])
+    drive = driven.drive(speech, blendshapes, poses=poses, torso_poses=torso_poses, time=time)
+    torch.testing.assert_close(drive.pose, pose_vector(poses))
+    assert torch.equal(drive.time, time)
+    of_rays = drive.per_sample(torch.tensor([1, 0, 1]), 2)
+    assert of_rays.time.tolist() == [0.75, 0.75, 0.25, 0.25, 0.75, 0.75]
+    assert torch.equal(of_rays.pose, drive.pose[[1, 1, 0, 0, 1, 1]])
 
 
 def test_poses_learn_nothing_through_the_pose_difference(frames):

@@ -95,6 +95,25 @@ def test_frames_follow_speech_pose_and_blinks(portrait, tiny_clip):
     assert (still != portrait.render_frame(quiet, clip_frame=4).color).any()
 
 
+def test_samples_lie_in_the_band_that_the_portrait_was_learned_with(portrait, windows):
+    def lengths():
+        asked = []
+        hook = portrait.driven.field.register_forward_pre_hook(
+            lambda field, arguments: asked.append(arguments[0])
+        )
+        portrait.render_frame(windows, clip_frame=0)
+        hook.remove()
+        points = asked[0].view(-1, SMALL.band.samples, 3)
+        return (points[:, -1] - points[:, 0]).norm(dim=-1)
+
+    # Frame 0 is the reference frame: head and torso agree and nothing is deformed.
+    half = lengths()
+    expected = (1 - 1 / SMALL.band.samples) * (SMALL.band.front + SMALL.band.back) * 0.5
+    torch.testing.assert_close(half, torch.full_like(half, expected), rtol=1e-3, atol=0)
+    portrait.info = portrait.info.model_copy(update={"band_scale": 1.0})
+    torch.testing.assert_close(lengths(), 2 * half, rtol=1e-3, atol=0)
+
+
 def test_a_frame_of_given_poses_is_that_of_the_clip_with_the_same_poses(portrait, windows):
     expected = portrait.render_frame(windows, clip_frame=3)
     given = {"pose": portrait.poses[3], "torso_pose": portrait.torso_poses[3]}

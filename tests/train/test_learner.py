@@ -9,6 +9,7 @@ import torch
 from sspnerf.config import PRESETS, DeformationConfig, FieldConfig
 from sspnerf.data.dataset import ClipDataset
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
+from sspnerf.render.portrait import load_portrait
 from sspnerf.train.learner import PortraitLearner
 from sspnerf.train.snapshot import Speech
 from sspnerf.train.trainer import fit_to_clip
@@ -123,3 +124,22 @@ def test_every_form_of_the_torso_deformation_learns(tiny_clip, form):
     assert np.mean(errors[-5:]) < np.mean(errors[:5])
     for name, parameter in learner.driven.torso_deformation.named_parameters():
         assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize(("progress", "expected"), [(0.0, 1.0), (0.25, 0.665), (1.0, 0.33)])
+def test_a_portrait_keeps_the_bands_width_of_its_moment(tiny_clip, tmp_path, progress, expected):
+    learner_of(tiny_clip).portrait(progress).save(tmp_path)
+    assert load_portrait(tmp_path).info.band_scale == pytest.approx(expected)
+
+
+def test_training_samples_a_band_that_narrows(tiny_clip):
+    learner = learner_of(tiny_clip)
+    asked = []
+    learner.driven.field.register_forward_pre_hook(lambda _, inputs: asked.append(inputs[0]))
+    for progress in (0.0, 1.0):
+        learner.step(progress)
+    samples = learner.config.band.samples
+    first_to_last = [at.detach().view(-1, samples, 3)[:, [0, -1]] for at in asked]
+    wide, narrow = (ends.diff(dim=1).norm(dim=-1).mean() for ends in first_to_last)
+    # Thousands of random shifts of the samples in their intervals leave a few thousandths.
+    assert float(narrow / wide) == pytest.approx(learner.config.band.narrow_to, abs=0.02)

@@ -104,7 +104,9 @@ def _capped(
     capped = np.zeros(len(share), dtype=bool)
     while True:
         left = rays - available[capped].sum()
-        exact = np.where(capped, available, left * share / share[~capped].sum())
+        # Where no loss is left to share by, pixels are.
+        by = share if share[~capped].sum() > 0 else available / available.sum()
+        exact = np.where(capped, available, left * by / by[~capped].sum())
         beyond = ~capped & (exact > available)
         if not beyond.any() or available.sum() <= rays:
             return exact

@@ -288,7 +288,7 @@ class PortraitLearner:
             self.tracked.blendshapes[index],
             poses=poses,
             torso_poses=torso_poses,
-            time=torch.tensor([self._time(frame) for frame in index]),
+            time=torch.tensor([self._time(int(frame)) for frame in index]),
         )
         rays = cast_rays(
             self.dataset.clip.manifest.intrinsics,
