@@ -12,6 +12,7 @@ from sspnerf.config import PRESETS, PerceptronConfig, VolumeConfig
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
 from sspnerf.fields.driven_perceptrons import DrivenPerceptrons
 from sspnerf.fields.head_and_torso import HeadAndTorso
+from sspnerf.fields.perceptron_field import PerceptronField
 from sspnerf.fields.portrait_field import FieldOutput
 from sspnerf.geometry.cameras import Intrinsics, pixel_centers
 from sspnerf.geometry.rays import cast_rays
@@ -27,11 +28,11 @@ VOLUME = VolumeConfig(coarse=32, fine=64, near=40.0, far=80.0)
 TINY = PerceptronConfig(hidden=8, layers=2, mesh_features=2)
 
 
-class Ball(nn.Module):
-    """A ball of one color and density; remembers where it was asked."""
+class Ball(PerceptronField):
+    """A ball of one color and density without any layer; remembers where it was asked."""
 
     def __init__(self, *, center=(0.0, 0.0, 0.0), color=COLOR, density=40.0) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.center, self.color, self.density = torch.tensor(center), torch.tensor(color), density
         self.asked: list[torch.Tensor] = []
 
