@@ -72,7 +72,7 @@ def test_a_ball_has_the_normals_of_a_ball():
     root = along**2 - center @ center + radius**2
     ball = root > 0
     distance = np.where(ball, along - np.sqrt(np.maximum(root, 0)), 0)
-    normal = surface_normals(distance, ball.astype(np.float32), camera)
+    normal = surface_normals(distance.astype(np.float32), ball.astype(np.float32), camera)
     expected = (distance[..., None] * way - center) / radius
     # Where the ball turns away by less than 60 degrees; pixels are 0.08 cm wide, which is 0.6
     # degrees of the ball there at most 1.2.
