@@ -336,7 +336,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def _is_of_settings(error: ValueError) -> bool:
     """Say whether the settings themselves refused a value, and nothing has been started."""
-    return "config" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
+    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    return raised_in.parent == Path(__file__).parent / "config"
 
 
 def _as_ours(error: OSError) -> SspnerfError:
