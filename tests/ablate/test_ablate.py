@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sspnerf.ablate.picture import _chosen_frame
 from sspnerf.cli import main
 
 
@@ -104,3 +105,9 @@ def test_ctrl_c_says_that_the_same_command_goes_on(stage, monkeypatch, capsys):
     monkeypatch.setattr("sspnerf.ablate.ablation.carry_out", interrupted)
     assert run("ablate", stage.clip.path, stage.out, "--no-landmarks") == 130
     assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_the_picture_shows_a_frame_that_was_measured(stage):
+    # The tiny clip holds out frames 10 and 11; of every second one the first is left.
+    assert _chosen_frame(stage.plan("full")) == (11, 1)
+    assert _chosen_frame(stage.plan("full", every=2)) == (10, 0)

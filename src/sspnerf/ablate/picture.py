@@ -14,13 +14,7 @@ from PIL import Image
 from sspnerf.ablate.runs import Ablation
 from sspnerf.ablate.table import COLUMNS, Column, Row, summaries
 from sspnerf.ablate.variants import BASELINE
-from sspnerf.data.dataset import split_frames
-from sspnerf.evaluate.held_out import (
-    EVALUATION_FOLDER,
-    SHEET_NAME,
-    sheet_frames,
-    tracked_frames,
-)
+from sspnerf.evaluate.held_out import EVALUATION_FOLDER, SHEET_NAME, sheet_frames
 from sspnerf.evaluate.metrics import mouth_box
 from sspnerf.evaluate.plots import FRAME_GRAY, GRAY, SERIES_COLORS, plot_style, save_figure
 from sspnerf.evaluate.regions import head_border
@@ -93,8 +87,7 @@ def _draw_frames(part: SubFigure, ablation: Ablation, rows: Sequence[Row]) -> No
 
 def _chosen_frame(ablation: Ablation) -> tuple[int, int]:
     """Return the frame to show, and where in sheet.png it lies: `evaluate` rendered it already."""
-    held_out = split_frames(ablation.clip.manifest.frames)[1]
-    frames = sheet_frames(tracked_frames(ablation.clip, held_out))
+    frames = sheet_frames(ablation.measured_frames())
     position = len(frames) // 2
     return frames[position], position
 

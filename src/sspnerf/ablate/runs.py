@@ -62,6 +62,11 @@ class Ablation(NamedTuple):
     every: int = 1
     """Measure every n-th held-out frame only."""
 
+    def measured_frames(self) -> list[int]:
+        """Return the held-out frames that every run is measured on."""
+        held_out = split_frames(self.clip.manifest.frames)[1]
+        return tracked_frames(self.clip, held_out[:: self.every])
+
 
 def plan_ablation(
     clip: Path,
@@ -248,8 +253,7 @@ def _is_measured(ablation: Ablation, run: Run) -> bool:
         return False
     try:
         scores = json.loads(scores_file.read_text(encoding="utf-8"))
-        held_out = split_frames(ablation.clip.manifest.frames)[1][:: ablation.every]
-        complete = scores["frames"] == len(tracked_frames(ablation.clip, held_out))
+        complete = scores["frames"] == len(ablation.measured_frames())
         asked = scores["landmarks_missing"] != LANDMARKS_NOT_ASKED
         return complete and (asked or not ablation.landmarks)
     except (KeyError, TypeError, ValueError):

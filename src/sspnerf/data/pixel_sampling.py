@@ -67,7 +67,8 @@ def allocate_rays(
         >>> allocate_rays(np.array([3.0, 1.0, 4.0]), np.array([99, 99, 2]), rays=10)
         array([6, 2, 2])
 
-    Source: Liu et al. 2022 (arXiv:2201.07786), figure 2; floor, cap and handing on are ours.
+    Source: Liu et al. 2022 (arXiv:2201.07786), its pipeline figure; floor, cap and handing on
+        are ours.
     """
     present = available > 0
     if not present.any():

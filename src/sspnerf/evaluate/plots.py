@@ -51,16 +51,16 @@ def save_figure(figure: Figure, picture: Path) -> None:
 
 
 def plot_ray_schedule(metrics_file: Path, picture: Path) -> None:
-    """Draw the semantic-aware sampling at work: how many rays each class gets, over the steps.
+    """Draw the sampling at work: how many rays each class gets, over the steps.
 
-    The paper's N_k, stacked, so that the height is all rays that are drawn by class. Lines that
+    The paper's N_k, stacked, so that the height is all rays of a step. Lines that
     say nothing about it are left out; if none does, nothing is written.
 
     Args:
         metrics_file: A run's metrics.jsonl; key `class_rays`: rays of each class in that step.
         picture: The PNG to write; an existing one is replaced.
 
-    Source: Liu et al. 2022 (arXiv:2201.07786), section 3.2.
+    Source: the bar chart of classes in the pipeline figure of Liu et al. 2022 (arXiv:2201.07786).
     """
     lines = map(json.loads, metrics_file.read_text(encoding="utf-8").splitlines())
     known = [line for line in lines if line.get("class_rays")]
@@ -72,7 +72,7 @@ def plot_ray_schedule(metrics_file: Path, picture: Path) -> None:
         figure = Figure(figsize=(7, 3.4), layout="constrained")
         axes = figure.add_subplot()
         _stack(axes, steps, rays)
-        axes.set_title("Semantic-aware dynamic sampling: rays of one step, by class")
+        axes.set_title("Rays of one step, by class")
         axes.set_xlabel("step")
         axes.set_ylabel("rays")
         save_figure(figure, picture)

@@ -33,7 +33,7 @@ def build_perceptron(
 class DrivenPerceptrons(DrivenField):
     """A coarse and a fine field over one deformation and one rough mesh.
 
-    Source: F(x + dx, d, a, f) of Liu et al. 2022 (arXiv:2201.07786), figure 2.
+    Source: F(x + dx, d, a, f) of Liu et al. 2022 (arXiv:2201.07786), its pipeline figure.
     """
 
     def __init__(
