@@ -5,14 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from small_learners import learner_of
 from sspnerf.config import PRESETS, DeformationConfig, FieldConfig, SynthConfig
 from sspnerf.data.clip import open_clip
-from sspnerf.data.dataset import ClipDataset
 from sspnerf.evaluate.deformation import deformation_error
 from sspnerf.synth.writer import write_synthetic_clip
-from sspnerf.train.learner import PortraitLearner
-from sspnerf.train.snapshot import Speech
-from sspnerf.train.trainer import fit_to_clip
 
 SMALL = replace(
     PRESETS["fast"],
@@ -30,8 +27,7 @@ def clip(tmp_path_factory):
 
 
 def learned(clip, config, *, steps):
-    speech = Speech(np.array(clip.feature("logmel")), 100.0, -20.0)
-    learner = PortraitLearner(fit_to_clip(config, clip), ClipDataset(clip), speech)
+    learner = learner_of(clip, config)
     for step in range(steps):
         learner.step(step / steps)
     return learner.portrait(1.0), list(learner.dataset.held_out)

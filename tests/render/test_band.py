@@ -7,30 +7,13 @@ import pytest
 import torch
 
 from small_fields import BallField, ConditionField, condition_dim, driven_by, no_drive, untrained
+from small_rays import DISTANCE, FACING, RADIUS, SIZE, rays_of
 from sspnerf.config import BandConfig
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
 from sspnerf.fields.torso import Canonical
-from sspnerf.geometry.cameras import Intrinsics, pixel_centers
-from sspnerf.geometry.rays import cast_rays
 from sspnerf.geometry.rotations import rigid_transform
 from sspnerf.render.band import surface_distance
 from sspnerf.render.volume import render_rays
-
-SIZE, RADIUS, DISTANCE = 24, 6.0, 60.0
-CAMERA = Intrinsics(fx=60.0, fy=60.0, cx=12.0, cy=12.0, width=SIZE, height=SIZE)
-FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
-FACING[2, 3] = DISTANCE
-
-
-def rays_of(pose=FACING, torso_pose=None):
-    pixels = pixel_centers(SIZE, SIZE)
-    return cast_rays(
-        CAMERA,
-        pixels,
-        poses=pose[None],
-        torso_poses=(pose if torso_pose is None else torso_pose)[None],
-        slot=torch.zeros(len(pixels), dtype=torch.long),
-    )
 
 
 def chords(rays):

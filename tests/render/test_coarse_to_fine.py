@@ -8,21 +8,16 @@ import torch
 from torch import nn
 
 from small_fields import FEATURE_DIM, WINDOW, driven_by
+from small_rays import FACING, RADIUS, SIZE, rays_of
 from sspnerf.config import PRESETS, PerceptronConfig, VolumeConfig
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
 from sspnerf.fields.driven_perceptrons import DrivenPerceptrons
 from sspnerf.fields.head_and_torso import HeadAndTorso
 from sspnerf.fields.perceptron_field import PerceptronField
 from sspnerf.fields.portrait_field import FieldOutput
-from sspnerf.geometry.cameras import Intrinsics, pixel_centers
-from sspnerf.geometry.rays import cast_rays
 from sspnerf.geometry.rotations import rigid_transform
 from sspnerf.render.volume import render_rays
 
-SIZE, RADIUS, DISTANCE = 24, 6.0, 60.0
-CAMERA = Intrinsics(fx=60.0, fy=60.0, cx=12.0, cy=12.0, width=SIZE, height=SIZE)
-FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
-FACING[2, 3] = DISTANCE
 COLOR = (0.9, 0.5, 0.2)
 VOLUME = VolumeConfig(coarse=32, fine=64, near=40.0, far=80.0)
 TINY = PerceptronConfig(hidden=8, layers=2, mesh_features=2)
@@ -53,17 +48,6 @@ def one_field(**ball):
     )
     driven.coarse, driven.fine = Ball(**ball), Ball(**ball)
     return driven
-
-
-def rays_of(pose=FACING, torso_pose=None):
-    pixels = pixel_centers(SIZE, SIZE)
-    return cast_rays(
-        CAMERA,
-        pixels,
-        poses=pose[None],
-        torso_poses=(pose if torso_pose is None else torso_pose)[None],
-        slot=torch.zeros(len(pixels), dtype=torch.long),
-    )
 
 
 def render(driven, rays, **options):

@@ -6,13 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+import small_learners
 from sspnerf.config import PRESETS, DeformationConfig, FieldConfig
-from sspnerf.data.dataset import ClipDataset
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
 from sspnerf.render.portrait import load_portrait
-from sspnerf.train.learner import PortraitLearner
-from sspnerf.train.snapshot import Speech
-from sspnerf.train.trainer import fit_to_clip
 
 SMALL = replace(
     PRESETS["fast"],
@@ -23,8 +20,7 @@ SMALL = replace(
 
 
 def learner_of(clip, config=SMALL):
-    speech = Speech(np.array(clip.feature("logmel")), 100.0, -20.0)
-    return PortraitLearner(fit_to_clip(config, clip), ClipDataset(clip), speech)
+    return small_learners.learner_of(clip, config)
 
 
 def test_every_parameter_receives_a_gradient(tiny_clip):

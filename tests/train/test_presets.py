@@ -6,13 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from small_learners import learner_of
 from sspnerf.config import PRESETS, PerceptronConfig, TwoFieldConfig, VolumeConfig
-from sspnerf.data.dataset import ClipDataset
 from sspnerf.data.semantics import BODY_CLASSES, SEMANTIC_CLASSES, SemanticClass
 from sspnerf.render.portrait import load_portrait
-from sspnerf.train.learner import PortraitLearner
-from sspnerf.train.snapshot import Speech
-from sspnerf.train.trainer import fit_to_clip
 
 SMALL_PARTS = {
     "perceptron": PerceptronConfig(hidden=32, layers=4, mesh_features=4, mesh_nodes=10),
@@ -21,11 +18,6 @@ SMALL_PARTS = {
 }
 SMALL = {name: replace(PRESETS[name], **SMALL_PARTS) for name in ("paper", "adnerf")}
 SMALL["adnerf"] = replace(SMALL["adnerf"], two_fields=TwoFieldConfig(torso_rays=64))
-
-
-def learner_of(clip, config):
-    speech = Speech(np.array(clip.feature("logmel")), 100.0, -20.0)
-    return PortraitLearner(fit_to_clip(config, clip), ClipDataset(clip), speech)
 
 
 def moved(learner, progresses):
