@@ -55,17 +55,16 @@ def test_with_torso_deformation_points_are_asked_where_they_come_from(points):
         torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.02)
 
 
-def test_placing_fits_the_surface_and_the_neck_to_the_person():
+def test_placing_fits_the_regions_and_the_neck_to_the_person():
     driven = untrained()
-    surface = torch.linspace(0, 1, driven.field.surface.numel()).view_as(driven.field.surface)
     vertices = torch.tensor([[0.0, -9.0, 2.0], [0.0, 0.5, 6.0], [1.0, 7.0, 3.0]])
-    driven.place(surface, vertices, canonical=Canonical(torch.eye(4), 0.0))
-    assert torch.equal(driven.field.surface, surface)
+    driven.place(vertices, Canonical(torch.eye(4), 0.0))
     assert -13 < driven.torso_deformation.neck_height < -9
+    assert driven.field.neck_height == driven.torso_deformation.neck_height
     assert driven.field.nose_height == 0.5
-    untrained(replace(SMALL, torso_deformation=False)).place(
-        surface, vertices, canonical=Canonical(torch.eye(4), 0.0)
-    )
+    still = untrained(replace(SMALL, torso_deformation=False))
+    still.place(vertices, Canonical(torch.eye(4), 0.0))
+    assert still.field.neck_height == driven.field.neck_height
 
 
 def test_each_frame_is_driven_by_its_own_speech_and_face(frames):

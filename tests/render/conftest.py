@@ -23,9 +23,8 @@ def surface(tiny_clip):
 def portrait(tiny_clip, surface) -> Portrait:
     driven, told = untrained(scale=50), tiny_clip.manifest
     vertices = torch.from_numpy(tiny_clip.mesh.vertices)
-    driven.place(
-        surface, vertices, canonical=Canonical(torch.from_numpy(tiny_clip.poses[0].copy()), 0.0)
-    )
+    driven.field.surface.copy_(surface)
+    driven.place(vertices, Canonical(torch.from_numpy(tiny_clip.poses[0].copy()), 0.0))
     middle = slice(MAP_NODES // 4, 3 * MAP_NODES // 4)
     person_map = torch.zeros(MAP_NODES, MAP_NODES, dtype=torch.bool)
     person_map[middle, middle] = True

@@ -112,11 +112,8 @@ def test_training_shifts_samples_by_less_than_half_of_one(generator):
 
 def test_the_surface_is_found_as_head_above_and_as_torso_below():
     driven = untrained()
-    driven.place(
-        torch.full_like(driven.field.surface, 3.0),
-        torch.zeros(1, 3),
-        canonical=Canonical(FACING, 0.0),
-    )
+    driven.field.surface.fill_(3.0)
+    driven.place(torch.zeros(1, 3), Canonical(FACING, 0.0))
     nearer = FACING.clone()
     nearer[2, 3] = DISTANCE - 5
     rays = rays_of(FACING, nearer)

@@ -22,7 +22,8 @@ from sspnerf.render.person_map import (
 def driven(tiny_clip, surface):
     made = untrained()
     vertices = torch.from_numpy(tiny_clip.mesh.vertices)
-    made.place(surface, vertices, canonical=Canonical(torch.eye(4), 0.0))
+    made.field.surface.copy_(surface)
+    made.place(vertices, Canonical(torch.eye(4), 0.0))
     return made
 
 

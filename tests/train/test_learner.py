@@ -9,6 +9,7 @@ import torch
 import small_learners
 from sspnerf.config import PRESETS, DeformationConfig, FieldConfig
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
+from sspnerf.geometry.face_mesh import rest_surface
 from sspnerf.render.portrait import load_portrait
 
 SMALL = replace(
@@ -91,6 +92,13 @@ def test_without_parsing_the_semantic_branch_learns_nothing(tiny_clip):
     learner.step(0.0)
     assert all(p.grad is None or p.grad.abs().max() == 0
                for p in learner.driven.field.semantic_net.parameters())  # fmt: skip
+
+
+def test_the_field_knows_the_rest_surface(tiny_clip):
+    field = learner_of(tiny_clip).driven.field
+    expected = torch.from_numpy(rest_surface(tiny_clip.mesh, extent=field.extent))
+    assert expected.abs().max() > 1
+    assert torch.equal(field.surface, expected)
 
 
 def test_the_rough_mesh_knows_its_regions(tiny_clip):

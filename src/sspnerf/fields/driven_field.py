@@ -10,6 +10,14 @@ from sspnerf.fields.deformation_network import pose_vector
 from sspnerf.fields.drive import Drive
 from sspnerf.fields.torso import Canonical, Deformed, TorsoDeformation, pose_difference
 
+# The neck bends about this far below the chin, cm.
+NECK_BELOW_CHIN_CM = 2.0
+
+
+def neck_height(vertices: Float[Tensor, "vertices 3"]) -> Float[Tensor, ""]:
+    """Return the height at which the neck bends, y, cm."""
+    return vertices[:, 1].min() - NECK_BELOW_CHIN_CM
+
 
 class DrivenField(nn.Module):
     """Base of all architectures: what is heard and seen becomes the condition."""
@@ -45,21 +53,15 @@ class DrivenField(nn.Module):
         """Return the parameters that learn at the grids' rate; all others are networks."""
         return []
 
-    def place(
-        self,
-        surface: Float[Tensor, "nodes nodes"],
-        vertices: Float[Tensor, "vertices 3"],
-        *,
-        canonical: Canonical,
-    ) -> None:
+    def place(self, vertices: Float[Tensor, "vertices 3"], canonical: Canonical) -> None:
         """Fit the parts to the person.
 
         Args:
-            surface: `rest_surface` of the person's mesh.
-            vertices: The mesh's vertices, world, cm; its foremost point is the nose's tip.
+            vertices: The person's mesh, world, cm; its foremost point is the nose's tip.
             canonical: The reference frame.
         """
-        raise NotImplementedError
+        if self.torso_deformation is not None:
+            self.torso_deformation.place(neck_height(vertices), canonical)
 
     def drive(
         self,

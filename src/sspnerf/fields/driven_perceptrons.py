@@ -61,18 +61,11 @@ class DrivenPerceptrons(DrivenField):
             for _ in range(2)
         )
 
-    def place(
-        self,
-        surface: Float[Tensor, "nodes nodes"],
-        vertices: Float[Tensor, "vertices 3"],
-        *,
-        canonical: Canonical,
-    ) -> None:
-        """Anchor the mesh's codes, and remember the canonical frame."""
+    def place(self, vertices: Float[Tensor, "vertices 3"], canonical: Canonical) -> None:
+        """Fit the deformation to the person, and anchor the mesh's codes."""
+        super().place(vertices, canonical)
         if self.rough_mesh is not None:
             self.rough_mesh.place(vertices)
-        if self.torso_deformation is not None:
-            self.torso_deformation.place(vertices[:, 1].min(), canonical)
 
     def code_volume(self) -> Tensor | None:
         """Return the rough mesh's codes, spread in space; once per chunk of rays."""

@@ -7,12 +7,9 @@ from torch import Tensor, nn
 
 from sspnerf.config import TrainConfig
 from sspnerf.fields.drive import Drive
-from sspnerf.fields.driven_field import DrivenField
+from sspnerf.fields.driven_field import DrivenField, neck_height
 from sspnerf.fields.portrait_field import FieldOutput, PortraitField
 from sspnerf.fields.torso import Canonical
-
-# The neck bends about this far below the chin, cm.
-NECK_BELOW_CHIN_CM = 2.0
 
 
 class Answer(NamedTuple):
@@ -50,19 +47,11 @@ class DrivenPlanes(DrivenField):
         """Return the plane grids."""
         return [self.field.table]
 
-    def place(
-        self,
-        surface: Float[Tensor, "nodes nodes"],
-        vertices: Float[Tensor, "vertices 3"],
-        *,
-        canonical: Canonical,
-    ) -> None:
-        """Fit rest surface, the face's regions and the neck's height to the person."""
-        self.field.surface.copy_(surface)
+    def place(self, vertices: Float[Tensor, "vertices 3"], canonical: Canonical) -> None:
+        """Fit the face's regions and the neck's height to the person."""
+        super().place(vertices, canonical)
         self.field.nose_height.copy_(vertices[vertices[:, 2].argmax(), 1])
-        self.field.neck_height.copy_(vertices[:, 1].min() - NECK_BELOW_CHIN_CM)
-        if self.torso_deformation is not None:
-            self.torso_deformation.place(self.field.neck_height, canonical)
+        self.field.neck_height.copy_(neck_height(vertices))
 
     def forward(
         self,

@@ -13,7 +13,6 @@ from sspnerf.fields.drive import Drive
 from sspnerf.fields.driven_field import DrivenField
 from sspnerf.fields.driven_perceptrons import build_perceptron
 from sspnerf.fields.encodings import encoded_width, frequency_encoding
-from sspnerf.fields.torso import Canonical
 
 POSE_BANDS = 3
 
@@ -42,15 +41,6 @@ class HeadAndTorso(DrivenField):
             build_perceptron(perceptron, condition_dim=torso_dim, classes=None) for _ in range(2)
         )
         self.register_buffer("learns_torso", torch.tensor(False))
-
-    def place(
-        self,
-        surface: Float[Tensor, "nodes nodes"],
-        vertices: Float[Tensor, "vertices 3"],
-        *,
-        canonical: Canonical,
-    ) -> None:
-        """Nothing to fit: neither mesh nor canonical pose is used."""
 
     def torso_condition(self, drive: Drive) -> Float[Tensor, "points torso_condition_dim"]:
         """Say what drives the torso: speech, and where the head is."""

@@ -124,16 +124,10 @@ class PortraitLearner:
     def _place(self) -> None:
         clip = self.dataset.clip
         reference = clip.manifest.reference_frame
-        surface = rest_surface(clip.mesh, extent=self.config.field.extent or 1.0)
-        self.driven.place(
-            torch.from_numpy(surface),
-            torch.from_numpy(clip.mesh.vertices),
-            canonical=Canonical(self.tracked.poses[reference], self._time(reference)),
-        )
-        if isinstance(self.driven, DrivenPlanes) and self.config.rough_mesh:
-            seeded = np.random.default_rng(self.config.seed)
-            regions = collect_regions(self.driven, self.dataset, self.tracked, generator=seeded)
-            self.driven.field.regions.copy_(regions)
+        canonical = Canonical(self.tracked.poses[reference], self._time(reference))
+        self.driven.place(torch.from_numpy(clip.mesh.vertices), canonical)
+        if isinstance(self.driven, DrivenPlanes):
+            self._lay_surface(self.driven)
         training = len(self.dataset.training)
         heard = round(training / clip.manifest.frame_rate_hz * self.speech.rate_hz)
         features = torch.from_numpy(np.array(self.speech.features[: max(1, heard)]))
@@ -141,6 +135,17 @@ class PortraitLearner:
         if self.driven.upper_face_encoder is not None:
             usable = self.tracked.blendshapes[self.dataset.usable]
             self.driven.upper_face_encoder.set_statistics(usable)
+
+    def _lay_surface(self, driven: DrivenPlanes) -> None:
+        """Give the field the person's rest surface, and what is seen where on it."""
+        field = driven.field
+        surface = rest_surface(self.dataset.clip.mesh, extent=field.extent)
+        field.surface.copy_(torch.from_numpy(surface))
+        if self.config.rough_mesh:
+            seeded = np.random.default_rng(self.config.seed)
+            field.regions.copy_(
+                collect_regions(driven, self.dataset, self.tracked, generator=seeded)
+            )
 
     def _time(self, frame: int) -> float:
         """Say when in the clip a frame is, [0, 1]."""
