@@ -221,7 +221,7 @@ def test_a_broken_or_foreign_background_is_named(whole):
 def test_another_schema_version_is_refused(whole, version):
     content = json.loads((whole / "clip.json").read_text()) | {"schema_version": version}
     (whole / "clip.json").write_text(json.dumps(content))
-    with pytest.raises(ClipError, match=f"schema version {version}; this sspnerf reads 1"):
+    with pytest.raises(ClipError, match=f"schema version {version}; this sspnerf reads 2"):
         open_clip(whole)
 
 

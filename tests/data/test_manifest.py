@@ -104,3 +104,15 @@ def test_the_reference_must_be_a_frame():
     assert manifest(reference_frame=11).reference_frame == 11
     with pytest.raises(ValidationError, match="reference_frame is 12; expected less than 12"):
         manifest(reference_frame=12)
+
+
+def test_pieces_are_what_lies_between_cuts():
+    assert manifest(frames=9, cuts=(2, 7)).pieces == [range(2), range(2, 7), range(7, 9)]
+    assert manifest(frames=9).pieces == [range(9)]
+
+
+@pytest.mark.refuses
+@pytest.mark.parametrize("cuts", [(0,), (9,), (5, 5), (6, 2)])
+def test_cuts_that_are_not_inside_are_refused(cuts):
+    with pytest.raises(ValidationError, match="expected growing frames from 1 to 8"):
+        manifest(frames=9, cuts=cuts)

@@ -1,12 +1,13 @@
 """What clip.json says: the schema of a clip's manifest, checked when it is read."""
 
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sspnerf.geometry.cameras import Intrinsics
 
-CLIP_SCHEMA_VERSION = 1
+CLIP_SCHEMA_VERSION = 2
 
 # How the points in landmarks.npy are numbered.
 LandmarkScheme = Literal["mediapipe478", "mesh"]
@@ -56,6 +57,8 @@ class ClipManifest(_Strict):
     landmark_scheme: LandmarkScheme
     reference_frame: int = Field(ge=0)
     """The frame in which the head's and the torso's poses agree by definition."""
+    cuts: tuple[int, ...] = ()
+    """First frames after a cut, growing: nothing moves on across them."""
     has_speech: bool
     features: dict[str, SpeechFeature] = {}
     stages: dict[str, StageRecord] = {}
@@ -69,6 +72,20 @@ class ClipManifest(_Strict):
                 f"reference_frame is {self.reference_frame}; expected less than {self.frames}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _cuts_are_inside(self) -> "ClipManifest":
+        edges = (0, *self.cuts, self.frames)
+        if any(after <= before for before, after in pairwise(edges)):
+            raise ValueError(
+                f"cuts are {list(self.cuts)}; expected growing frames from 1 to {self.frames - 1}"
+            )
+        return self
+
+    @property
+    def pieces(self) -> list[range]:
+        """The frames between cuts, all together the whole clip."""
+        return [range(*edges) for edges in pairwise((0, *self.cuts, self.frames))]
 
     @property
     def intrinsics(self) -> Intrinsics:

@@ -14,7 +14,7 @@ from sspnerf.geometry.face_mesh import FaceMesh
 from sspnerf.media.audio import read_waveform
 from sspnerf.media.speech import LOG_MEL_RATE_HZ, SPEECH_SAMPLE_RATE_HZ, log_mel
 from sspnerf.media.video import FilmWriter, resampled_frames
-from sspnerf.perception.landmarks import FaceLandmarker, FaceObservation
+from sspnerf.perception.landmarks import FaceLandmarker
 from sspnerf.perception.models import model_path
 from sspnerf.prepare import torso as torso_motion
 from sspnerf.prepare.background import (
@@ -37,6 +37,7 @@ from sspnerf.prepare.masks import (
     one_opencv_thread,
     window_to_frame,
 )
+from sspnerf.prepare.observations import Observations
 from sspnerf.prepare.parsing import face_skin_mask, parse_frame
 from sspnerf.prepare.preview import PreviewFrame, draw_preview, preview_side
 from sspnerf.prepare.tracking import invert_rigid, track_face
@@ -87,6 +88,7 @@ def observe(work: Workspace) -> dict[str, Scalar]:
     side, count = work.settings.size, work.frames
     frames = work.create("frames", (count, side, side, 3))
     masks = _MaskWriter(work)
+    work.observed = Observations.none(count)
     work.hair_boxes = np.zeros((count, 3))
     box = np.array([0.0, 0.0, 1.0])
     with (
@@ -100,7 +102,7 @@ def observe(work: Workspace) -> dict[str, Scalar]:
             work.hair_boxes[index] = box * side
             masks.push(picture, box * picture.shape[0])
             frames[index] = fit(picture, side)
-            work.observations.append(_scaled(seen, side / picture.shape[0]))
+            work.observed.put(index, seen, scale=side / picture.shape[0])
             work.release(index)
             work.progress("observe", index + 1, count)
     _require_faces(work)
@@ -174,16 +176,12 @@ def _work_pictures(work: Workspace) -> Iterator[NDArray[np.uint8]]:
         yield fit(crop_picture(picture, work.crop), side)
 
 
-def _scaled(seen: FaceObservation | None, scale: float) -> FaceObservation | None:
-    return seen and seen._replace(landmarks=seen.landmarks * np.float32(scale))
-
-
 def _to_bytes(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.round(probability * 255).astype(np.uint8)
 
 
 def _require_faces(work: Workspace) -> None:
-    found = sum(seen is not None for seen in work.observations)
+    found = int(work.observed.valid.sum())
     if not found:
         raise MediaError(
             f"{work.video} shows no face in its crop {work.crop}",
@@ -208,9 +206,8 @@ def background(work: Workspace) -> dict[str, Scalar]:
 def tracking(work: Workspace) -> dict[str, Scalar]:
     """Find the face at rest and the camera of every frame."""
     work.progress("tracking", 0, 1)
-    track = track_face(work.observations, work.intrinsics)
+    track = track_face(work.observed, work.intrinsics)
     work.track = track
-    work.observations = []
     valid = np.flatnonzero(track.valid)
     work.reference_frame = int(valid[np.abs(valid - work.frames // 2).argmin()])
     work.writer.write_array("landmarks", track.landmarks)

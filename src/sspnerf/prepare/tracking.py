@@ -5,7 +5,6 @@ OpenCV axes, so that R X + t is the vertex in camera space; u = its place in the
 frame in which no face was found holds NaN until it is filled in, and stays marked in `valid`.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve1d
 
 from sspnerf.geometry.cameras import Intrinsics
-from sspnerf.perception.landmarks import BLENDSHAPES, LANDMARKS, MESH_LANDMARKS, FaceObservation
+from sspnerf.perception.landmarks import MESH_LANDMARKS
+from sspnerf.prepare.observations import Observations
 from sspnerf.prepare.pose_refinement import PoseRefinement, refine_poses
 
 Poses = NDArray[np.float64]
@@ -58,23 +58,26 @@ class FaceTrack(NamedTuple):
     """Root mean square distance of rigid landmarks from where their vertices appear, px."""
 
 
-def track_face(observations: Sequence[FaceObservation | None], intrinsics: Intrinsics) -> FaceTrack:
+def track_face(
+    observed: Observations, intrinsics: Intrinsics, *, cuts: tuple[int, ...] = ()
+) -> FaceTrack:
     """Turn single observations into one consistent track.
 
     Args:
-        observations: One per frame, None where no face was found; at least one is not.
+        observed: At least one frame shows a face.
         intrinsics: Of the picture in which the landmarks were seen.
+        cuts: First frames after a cut: nothing is smooth or interpolated across them.
 
     Returns:
         The track; lost frames are interpolated and not valid.
     """
-    valid = np.array([seen is not None for seen in observations])
-    landmarks = _stack([s and s.landmarks for s in observations], (LANDMARKS, 3))
-    blendshapes = _stack([s and s.blendshapes for s in observations], (BLENDSHAPES,))
-    transforms = _stack([s and s.head_transform for s in observations], (4, 4))
+    valid = observed.valid
+    landmarks = observed.landmarks.astype(np.float64)
+    transforms = observed.head_transforms
     poses = smooth_poses(complete_poses(head_to_camera_pose(transforms), valid))
     refined = _alternate(landmarks, poses, valid, intrinsics)
     rest = _rest(landmarks, refined.poses, valid, intrinsics)
+    blendshapes = observed.blendshapes.astype(np.float64)
     return FaceTrack(
         poses=refined.poses,
         landmarks=interpolate_lost(landmarks, valid).astype(np.float32),
@@ -104,13 +107,6 @@ def _alternate(
         )
         poses = refined.poses
     return refined
-
-
-def _stack(
-    values: Sequence[NDArray[np.floating] | None], shape: tuple[int, ...]
-) -> NDArray[np.float64]:
-    lost = np.full(shape, np.nan)
-    return np.stack([lost if value is None else value for value in values]).astype(np.float64)
 
 
 def head_to_camera_pose(head_transforms: NDArray[np.float64]) -> Poses:

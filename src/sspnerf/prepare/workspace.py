@@ -16,8 +16,8 @@ from sspnerf.data.clip import ClipWriter
 from sspnerf.data.manifest import SpeechFeature, StageRecord
 from sspnerf.geometry.cameras import Intrinsics
 from sspnerf.media.video import VideoInfo
-from sspnerf.perception.landmarks import FaceObservation
 from sspnerf.prepare.framing import Box
+from sspnerf.prepare.observations import Observations
 from sspnerf.prepare.tracking import FaceTrack
 
 Progress = Callable[[str, int, int], None]
@@ -43,8 +43,8 @@ class Workspace:
     """Length of the clip; known after decode."""
     crop: Box = (0, 0, 0, 0)
     """Square of the source picture; known after decode."""
-    observations: list[FaceObservation | None] = field(default_factory=list)
-    """In px of the clip's frames; known after observe."""
+    observed: Observations = field(default_factory=lambda: Observations.none(0))
+    """Known after observe."""
     hair_boxes: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
     """Square around the head in each frame, px. Shape (frames, 3)."""
     track: FaceTrack | None = None
