@@ -257,7 +257,7 @@ def test_a_clip_of_another_schema_version_is_refused(tiny_clip, tmp_path, capsys
     manifest = json.loads((other / "clip.json").read_text()) | {"schema_version": 99}
     (other / "clip.json").write_text(json.dumps(manifest))
     assert run("train", other, tmp_path / "run") == 1
-    assert "has clip schema version 99; this sspnerf reads 1" in lines(capsys)[0]
+    assert "has clip schema version 99; this sspnerf reads 2" in lines(capsys)[0]
     assert not (tmp_path / "run").exists()
 
 
