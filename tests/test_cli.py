@@ -12,7 +12,8 @@ from sspnerf import cli
 from sspnerf.cli import main
 from sspnerf.data.semantics import color_labels
 from sspnerf.media.audio import write_waveform
-from sspnerf.media.video import FilmWriter, read_frames
+from sspnerf.media.film_writer import FilmWriter
+from sspnerf.media.video import read_frames
 from sspnerf.render.film import Torso
 from sspnerf.render.show import Show
 

@@ -7,7 +7,8 @@ from av.stream import Disposition
 
 from sspnerf.errors import MediaError, UsageError
 from sspnerf.media.container import check_target, picture_start_s
-from sspnerf.media.video import FilmWriter, probe_video, read_frames
+from sspnerf.media.film_writer import FilmWriter
+from sspnerf.media.video import probe_video, read_frames
 
 
 def write_film(path, frames):

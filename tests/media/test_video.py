@@ -10,7 +10,8 @@ import pytest
 
 from sspnerf.errors import MediaError, UsageError
 from sspnerf.media.audio import read_waveform
-from sspnerf.media.video import FilmWriter, probe_video, read_frames, resampled_frames, upright
+from sspnerf.media.film_writer import FilmWriter
+from sspnerf.media.video import probe_video, read_frames, resampled_frames, upright
 
 CLIPS = Path(os.environ.get("SSPNERF_CLIPS", Path(__file__).parents[2] / "../shared/clips"))
 NTSC = 30000 / 1001

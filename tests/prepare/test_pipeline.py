@@ -15,7 +15,8 @@ from sspnerf.data.semantics import SemanticClass
 from sspnerf.errors import MediaError, UsageError
 from sspnerf.geometry.cameras import project_points
 from sspnerf.media.audio import read_waveform
-from sspnerf.media.video import FilmWriter, probe_video, resampled_frames
+from sspnerf.media.film_writer import FilmWriter
+from sspnerf.media.video import probe_video, resampled_frames
 from sspnerf.prepare.face_regions import LOWER_INNER_LIP
 from sspnerf.prepare.pipeline import STAGES, prepare
 from sspnerf.prepare.tracking import RIGID_LANDMARKS

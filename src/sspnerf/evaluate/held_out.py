@@ -28,7 +28,7 @@ from sspnerf.evaluate.metrics import (
 )
 from sspnerf.evaluate.regions import RegionErrors
 from sspnerf.media.speech import SPEECH_SAMPLE_RATE_HZ
-from sspnerf.media.video import FilmWriter
+from sspnerf.media.film_writer import FilmWriter
 from sspnerf.render.portrait import Portrait, RenderedFrame, load_portrait
 from sspnerf.render.source import read_source, read_speech
 

@@ -1,6 +1,7 @@
 """Open media files with errors that a person can act on, and name the files to write."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
@@ -168,3 +169,10 @@ def decoded_pictures(
         yield stamp_s, frame
     if first_s is None:
         raise MediaError(f"{path} holds no picture that can be decoded", RE_ENCODE)
+
+
+def exact_rate(frame_rate_hz: float) -> Fraction:
+    """Understand 29.97002997 as 30000/1001, so that a long film stays in step."""
+    if not 0.01 <= frame_rate_hz <= 1000:
+        raise UsageError(f"{frame_rate_hz} frames per second are not possible; expected 0.01-1000")
+    return Fraction(float(frame_rate_hz)).limit_denominator(30_000)

@@ -13,7 +13,8 @@ from sspnerf.errors import MediaError
 from sspnerf.geometry.face_mesh import FaceMesh
 from sspnerf.media.audio import read_waveform
 from sspnerf.media.speech import LOG_MEL_RATE_HZ, SPEECH_SAMPLE_RATE_HZ, log_mel
-from sspnerf.media.video import FilmWriter, resampled_frames
+from sspnerf.media.film_writer import FilmWriter
+from sspnerf.media.video import resampled_frames
 from sspnerf.perception.landmarks import FaceLandmarker
 from sspnerf.perception.models import model_path
 from sspnerf.prepare import torso as torso_motion

@@ -19,7 +19,7 @@ from sspnerf.media.speech import (
     log_mel,
     match_level,
 )
-from sspnerf.media.video import FilmWriter
+from sspnerf.media.film_writer import FilmWriter
 from sspnerf.render.frame_arrays import FrameArrays
 from sspnerf.render.portrait import Portrait, RenderedFrame
 from sspnerf.render.show import Show, depth_range

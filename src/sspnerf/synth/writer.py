@@ -18,7 +18,7 @@ from sspnerf.data.manifest import Camera, ClipManifest, SpeechFeature, StageReco
 from sspnerf.geometry.cameras import Intrinsics, project_points
 from sspnerf.geometry.face_mesh import FaceMesh
 from sspnerf.media.speech import LOG_MEL_RATE_HZ, SPEECH_SAMPLE_RATE_HZ, log_mel
-from sspnerf.media.video import FilmWriter
+from sspnerf.media.film_writer import FilmWriter
 from sspnerf.synth.scene import (
     Performance,
     background_plate,
