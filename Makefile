@@ -23,7 +23,7 @@ install: $(VENV)/installed
 # The stamp is newer than what decides the installation, or pip runs again.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[prepare,synth,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[prepare,speech,synth,dev]"
 	touch $@
 
 demo: install

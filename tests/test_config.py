@@ -133,8 +133,27 @@ def test_a_value_that_does_not_fit_is_refused(table, message):
 def test_a_text_is_no_list_of_texts():
     with pytest.raises(UsageError, match="features is 'logmel'; expected a list of str"):
         from_toml(PrepareConfig(), {"features": "logmel"})
-    with pytest.raises(UsageError, match="features has hubert; expected any of: logmel"):
-        from_toml(PrepareConfig(), {"features": ["hubert"]})
+    with pytest.raises(UsageError, match="features has deepspeech; expected any of: logmel, wav2"):
+        from_toml(PrepareConfig(), {"features": ["deepspeech"]})
+
+
+@pytest.mark.refuses
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"speech_model": "m"}, "speech_model is given and features are logmel; expected one of"),
+        (
+            {"features": ["hubert", "whisper"], "speech_layer": 3},
+            "speech_layer is given and .* hub",
+        ),
+        ({"features": ["npy"]}, "feature_file is not given and features are npy"),
+        ({"feature_file": "aud.npy"}, r"feature_file is aud\.npy and features are logmel"),
+        ({"feature_rate_hz": 50.0}, "feature_rate_hz is 50; expected a feature_file too"),
+    ],
+)
+def test_settings_that_no_kind_of_features_reads_are_refused(table, message):
+    with pytest.raises(UsageError, match=f"^prepare.{message}"):
+        from_toml(PrepareConfig(), table)
 
 
 def numbers_with_ranges():

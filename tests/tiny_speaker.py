@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sspnerf.data.clip import Clip, ClipWriter, open_clip
+from sspnerf.data.clip import Clip, open_clip
+from sspnerf.data.clip_writer import ClipWriter
 from sspnerf.data.manifest import Camera, ClipManifest, SpeechFeature
 from sspnerf.data.semantics import SemanticClass
 from sspnerf.geometry.face_mesh import FaceMesh
@@ -180,6 +181,7 @@ def write_tiny_clip(path: Path) -> Clip:
         writer.write_array("torso_poses", torso_poses)
         writer.write_array("blendshapes", blendshapes)
         writer.write_array("valid", np.ones(FRAMES, dtype=bool))
+        writer.write_array("torso_confidence", np.linspace(0.5, 1, FRAMES))
         writer.write_mesh(mesh)
         writer.write_background(background())
         writer.write_speech(sound)

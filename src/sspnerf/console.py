@@ -15,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from sspnerf.errors import SspnerfError
+
 if TYPE_CHECKING:
     from sspnerf.train.trainer import Progress as TrainingProgress
 
@@ -93,3 +95,20 @@ def training_bar() -> Iterator[Callable[["TrainingProgress"], None]]:
             lines.show(now.share, f"train: {state}, {left}")
 
         yield advance
+
+
+def warn(line: str) -> None:
+    """Print something that is not as it should be, but no reason to stop."""
+    err.print(f"warning: {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def tell(line: str) -> None:
+    """Print a line of progress."""
+    err.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def say(error: SspnerfError) -> None:
+    """Print an error as one line, and its hint as another."""
+    err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    if error.hint:
+        err.print(f"hint: {error.hint}", markup=False, highlight=False, soft_wrap=True)

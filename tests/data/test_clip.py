@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sspnerf.data.clip import ARRAYS, ClipWriter, open_clip
+from sspnerf.data.clip import ARRAYS, OPTIONAL_ARRAYS, open_clip
+from sspnerf.data.clip_writer import ClipWriter
 from sspnerf.data.manifest import Camera, ClipManifest, SpeechFeature
 from sspnerf.errors import ClipError, UsageError
 from sspnerf.geometry.face_mesh import FaceMesh
@@ -137,13 +138,20 @@ def test_what_is_no_clip_is_refused(tmp_path, name):
 @pytest.mark.refuses
 @pytest.mark.parametrize(
     "name",
-    [*(f"{name}.npy" for name in ARRAYS), "mesh.npz", "background.png", "speech.wav",
-     "features/logmel.npy"],
+    [*(f"{name}.npy" for name in ARRAYS if name not in OPTIONAL_ARRAYS), "mesh.npz",
+     "background.png", "speech.wav", "features/logmel.npy"],
 )  # fmt: skip
 def test_a_missing_file_is_named(whole, name):
     (whole / name).unlink()
     with pytest.raises(ClipError, match=f"is damaged: {name} is missing"):
         open_clip(whole)
+
+
+def test_the_torso_is_believed_where_nobody_said_how_well_it_is_known(whole):
+    clip = open_clip(whole)
+    assert clip.torso_confidence[0] == 0.5
+    (whole / "torso_confidence.npy").unlink()
+    np.testing.assert_array_equal(open_clip(whole).torso_confidence, 1)
 
 
 @pytest.mark.refuses

@@ -13,6 +13,7 @@ from sspnerf.data.clip import open_clip
 from sspnerf.data.dataset import ClipDataset, split_frames
 from sspnerf.data.pixel_sampling import PixelSampler
 from sspnerf.errors import ClipError
+from tiny_speaker import with_changes
 
 
 def draw(clip, *, rays=300, frames=4, seed=0, kind="dynamic", **settings):
@@ -41,6 +42,41 @@ def test_both_parts_of_a_split_hold_frames(frames):
     assert len(training) > 0
     assert len(held_out) > 0
     assert len(training) + len(held_out) == frames
+
+
+@pytest.mark.parametrize(
+    ("cuts", "training"),
+    [
+        ((950,), 950),  # 50 held out instead of 91
+        ((955,), 909),  # 45 would be less than half
+        ((820,), 820),  # 180 held out
+        ((810,), 909),  # 190 would be more than twice
+        ((300, 880, 930), 930),  # 21 frames off; the other 29
+        ((300,), 909),
+    ],
+)
+def test_the_held_out_part_begins_at_a_cut_that_is_near(cuts, training):
+    assert split_frames(1000, cuts) == (range(training), range(training, 1000))
+
+
+@given(st.integers(2, 400), st.sets(st.integers(1, 400)))
+def test_whatever_the_cuts_both_parts_hold_frames_and_the_held_out_one_is_about_an_eleventh(
+    frames, cuts
+):
+    training, held_out = split_frames(frames, sorted(cut for cut in cuts if cut < frames))
+    assert len(training) > 0
+    assert training.stop == held_out.start
+    assert held_out.stop == frames
+    usual = len(split_frames(frames)[1])
+    assert usual / 2 <= len(held_out) <= 2 * usual
+
+
+def test_a_clip_is_split_at_its_cut(tiny_clip, tmp_path):
+    # 12 frames: 10 and 2 without cuts.
+    clip = with_changes(tiny_clip, tmp_path / "clip", manifest={"cuts": [4, 9]})
+    dataset = ClipDataset(clip)
+    assert (dataset.training, dataset.held_out) == (range(9), range(9, 12))
+    assert dataset.usable.max() == 8
 
 
 @pytest.mark.refuses

@@ -75,3 +75,27 @@ def test_a_thumbnail_is_the_picture_made_small(tmp_path):
     assert small.shape == (16, 32, 3)
     expected = seen.pixels().reshape(16, 3, 32, 3, 3).mean(axis=(1, 3))
     np.testing.assert_allclose(small, expected, atol=6)
+
+
+def test_two_recordings_in_one_file_follow_each_other(tmp_path):
+    pictures = [np.full((48, 64, 3), 20 * i, np.uint8) for i in range(10)]
+    part = write(tmp_path / "part.ts", pictures, options={"bf": "0"}).read_bytes()
+    (tmp_path / "both.ts").write_bytes(part + part)
+    times, shown = zip(*read_frames(tmp_path / "both.ts"), strict=True)
+    assert len(times) == 20
+    np.testing.assert_allclose(np.diff(times), 0.04, atol=2e-3)
+    np.testing.assert_allclose(
+        [p.mean() for p in shown[10:]], [p.mean() for p in shown[:10]], atol=3
+    )
+
+
+def test_a_file_that_is_cut_off_claims_more_than_it_holds(tmp_path):
+    random = np.random.default_rng(0)
+    pictures = [random.integers(0, 255, (64, 96, 3)).astype(np.uint8) for _ in range(40)]
+    path = write(tmp_path / "a.mkv", pictures, options={"g": "5"})
+    assert probe_video(path).declared_s == pytest.approx(1.6, abs=0.05)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    info = probe_video(path)
+    assert info.declared_s == pytest.approx(1.6, abs=0.05)
+    assert info.duration_s < 1.0

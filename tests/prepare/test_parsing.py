@@ -6,9 +6,9 @@ import pytest
 
 from sspnerf.data.semantics import SemanticClass
 from sspnerf.prepare import face_regions as points
-from sspnerf.prepare.colors import fit_skin_color
+from sspnerf.prepare.colors import TABLE_SCALE, fit_skin_color
 from sspnerf.prepare.face_regions import chains, face_regions
-from sspnerf.prepare.parsing import face_skin_mask, frame_places, parse_frame
+from sspnerf.prepare.parsing import face_skin_mask, frame_places, head_axes, parse_frame
 
 SIDE = 200
 SKIN, HAIR, CLOTHES, WALL = (210, 160, 130), (60, 40, 30), (40, 60, 140), (200, 210, 220)
@@ -148,6 +148,34 @@ def test_skin_color_knows_shade_but_not_blue():
     assert max(lit, shaded) < 1.5
     assert min(cloth, wall) > 5
     assert skin.distance(shown)[0, 0] < 1 < 3.5 < skin.distance(shown)[0, 2]
+
+
+def test_the_table_of_distances_is_nearly_exact():
+    random = np.random.default_rng(0)
+    skin = fit_skin_color(np.clip(random.normal(SKIN, 9, (500, 3)), 0, 255).astype(np.uint8))
+    shown = np.clip(random.normal(SKIN, 14, (60, 60, 3)), 0, 255).astype(np.uint8)
+    table = skin.distances(shown) / TABLE_SCALE
+    exact = np.stack((skin.distance(shown), skin.distance_in_shade(shown)), axis=-1)
+    assert np.abs(table - exact)[exact < 8].mean() < 0.25
+    # Which side of a threshold of 3.5 a color lies on seldom changes.
+    assert ((table[..., 0] < 3.5) == (exact[..., 0] < 3.5)).mean() > 0.96
+
+
+def test_head_axes_lead_there_and_back(landmarks):
+    axes = head_axes(landmarks)
+    places = axes.over((SIDE, SIDE))
+    for a, b in ((0.3, -0.4), (-0.6, 0.7)):
+        x, y = np.round(axes.place(a, b) - 0.5).astype(int)
+        assert (places.a[y, x], places.b[y, x]) == pytest.approx((a, b), abs=0.02)
+
+
+def test_a_head_beyond_the_picture_leaves_a_torso(scene, landmarks):
+    picture, _, _ = scene
+    away = landmarks + np.float32([5000, 0, 0])
+    skin = fit_skin_color(picture[face_skin_mask(landmarks, (SIDE, SIDE))])
+    everywhere = np.ones((SIDE, SIDE), np.float32)
+    labels = parse_frame(picture, away, person=everywhere, hair=0 * everywhere, skin=skin)
+    assert (labels == SemanticClass.TORSO).all()
 
 
 def test_outlines_are_rings_of_mediapipes_points():

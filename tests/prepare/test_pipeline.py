@@ -76,7 +76,7 @@ def test_the_clip_is_whole_and_says_how_it_was_made(prepared):
     assert all(done == total for done, total in told.values())
     assert set(told) == set(STAGES)
     assert clip.feature("logmel").shape == (100, 80)
-    assert not (clip.path / "scratch").exists()
+    assert not (clip.path / "work").exists()
     assert probe_video(clip.path / "preview.mp4").duration_s == pytest.approx(1.0, abs=0.05)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from prepare.simulated import simulate
 from sspnerf.data.semantics import PALETTE, SemanticClass
 from sspnerf.geometry.cameras import Intrinsics
-from sspnerf.prepare.preview import PreviewFrame, draw_preview, preview_side
+from sspnerf.prepare.preview import PreviewFrame, draw_preview
 
 CAMERA = Intrinsics.from_field_of_view(64, 64)
 ANCHORS = np.zeros((2, 3))
@@ -49,5 +49,12 @@ def test_the_axes_start_where_the_head_is():
     assert drawn[:, 1].max() > x + 40
 
 
-def test_sides_are_even_and_large_enough_to_look_at():
-    assert [preview_side(side) for side in (32, 384, 513, 1024)] == [384, 384, 512, 1024]
+def test_a_large_clip_is_shown_smaller():
+    large = frame()._replace(
+        picture=np.full((512, 512, 3), 100, np.uint8),
+        labels=np.full((512, 512), SemanticClass.BACKGROUND, np.uint8),
+    )
+    shown = draw_preview(large, intrinsics=CAMERA, anchors=ANCHORS + 1000)
+    assert shown.shape == (384, 384, 3)
+    expected = 0.8 * 100 + 0.2 * PALETTE[SemanticClass.BACKGROUND].astype(float)
+    np.testing.assert_allclose(shown[5, 5], expected, atol=1)

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny_speaker
-from sspnerf.errors import MediaError, UsageError
+from sspnerf.errors import MediaError, PortraitError, UsageError
 from sspnerf.media.audio import read_waveform, write_waveform
-from sspnerf.media.speech import log_mel
+from sspnerf.media.speech import log_mel, match_level
 from sspnerf.media.video import probe_video, read_frames
 from sspnerf.render.film import Film, speak, speech_features, there_and_back
 from sspnerf.render.show import Show, depth_range, show
@@ -65,6 +65,16 @@ def test_a_film_longer_than_the_clip_walks_its_poses_back(portrait, rendered):
     film = speak(portrait, np.tile(tiny_speaker.waveform(), 2)[: 16 * 640])
     assert len(list(film.render())) == 16
     assert rendered == [*range(12), 10, 9, 8, 7]
+
+
+def test_a_film_does_not_play_across_a_cut(portrait, rendered, monkeypatch):
+    monkeypatch.setattr(portrait, "info", portrait.info.model_copy(update={"cuts": (3, 9)}))
+    film = speak(portrait, np.tile(tiny_speaker.waveform(), 2)[: 13 * 640])
+    walk = [3, 4, 5, 6, 7, 8, 7, 6, 5, 4, 3, 4, 5]
+    assert len(list(film.render())) == 13
+    assert rendered == walk
+    assert torch.equal(film.poses, portrait.poses[walk])
+    assert torch.equal(film.torso_poses, portrait.torso_poses[walk])
 
 
 def test_a_film_shows_the_poses_of_its_clip(portrait):
@@ -202,16 +212,37 @@ def test_a_sound_file_is_spoken_like_its_waveform(portrait, tmp_path):
         assert film.frames == 12
 
 
-def test_features_are_those_of_the_training():
+def test_features_are_those_of_the_training(portrait):
     sound = tiny_speaker.waveform()
-    np.testing.assert_array_equal(speech_features("logmel", sound), log_mel(sound))
+    level = match_level(sound, portrait.info.speech_level_db)
+    np.testing.assert_array_equal(speech_features(portrait.info, sound), log_mel(level))
+
+
+@pytest.mark.parametrize("kind", ["npy", "aud_ds"])
+def test_a_portrait_of_brought_features_reads_those_of_the_recording(kind, portrait, tmp_path):
+    brought = {"speech_feature": kind, "speech_rate_hz": 50.0, "feature_dim": 3}
+    info = portrait.info.model_copy(update=brought)
+    features = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)
+    np.save(tmp_path / "new.npy", features)
+    read = speech_features(info, tiny_speaker.waveform(), feature_file=tmp_path / "new.npy")
+    np.testing.assert_array_equal(read, features)
 
 
 @pytest.mark.refuses
-def test_features_that_cannot_be_computed_are_refused():
-    with pytest.raises(UsageError, match="listens to hubert features") as caught:
-        speech_features("hubert", tiny_speaker.waveform())
-    assert "logmel" in caught.value.hint
+def test_features_that_do_not_fit_the_portrait_are_refused(portrait, tmp_path):
+    sound, info = tiny_speaker.waveform(), portrait.info
+    with pytest.raises(UsageError, match="listens to logmel features and computes them itself"):
+        speak(portrait, sound, feature_file=tmp_path / "new.npy")
+    brought = info.model_copy(update={"speech_feature": "npy", "feature_dim": 3})
+    with pytest.raises(UsageError, match="npy features cannot be computed from a rec") as caught:
+        speech_features(brought, sound)
+    assert "--feature-file" in caught.value.hint
+    np.save(tmp_path / "wide.npy", np.zeros((48, 4), np.float32))
+    with pytest.raises(UsageError, match="of 4 numbers; the portrait listens to 3"):
+        speech_features(brought, sound, feature_file=tmp_path / "wide.npy")
+    wide = info.model_copy(update={"feature_dim": 81})
+    with pytest.raises(PortraitError, match="have dim 80; the portrait was trained with 81"):
+        speech_features(wide, sound)
 
 
 @pytest.mark.refuses

@@ -191,3 +191,19 @@ def test_no_valid_frame_is_refused():
     poses, torso_poses = speaker()
     with pytest.raises(ValueError, match="no frame is valid"):
         fitted(poses, torso_poses, frames=0)
+
+
+def test_history_does_not_reach_across_a_cut():
+    poses, torso_poses = speaker()
+    # Two takes that begin where the first begins: each alone says the same, twice.
+    twice, torso_twice = torch.cat((poses, poses)), torch.cat((torso_poses, torso_poses))
+    valid = torch.ones(len(twice), dtype=torch.bool)
+    known = {"valid": valid, "frame_rate_hz": RATE_HZ}
+    cut = TorsoFollower.fit(twice, torso_twice, cuts=(len(poses),), **known)
+    uncut = TorsoFollower.fit(twice, torso_twice, **known)
+    strength = TorsoFollower.fit(
+        poses, torso_poses, valid=valid[: len(poses)], frame_rate_hz=RATE_HZ
+    )
+    size = float(strength.weight.abs().max())
+    assert float((cut.weight - strength.weight).abs().max()) < 1e-3 * size
+    assert float((uncut.weight - strength.weight).abs().max()) > 1e-3 * size

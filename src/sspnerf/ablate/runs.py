@@ -64,7 +64,7 @@ class Ablation(NamedTuple):
 
     def measured_frames(self) -> list[int]:
         """Return the held-out frames that every run is measured on."""
-        held_out = split_frames(self.clip.manifest.frames)[1]
+        held_out = split_frames(self.clip.manifest.frames, self.clip.manifest.cuts)[1]
         return tracked_frames(self.clip, held_out[:: self.every])
 
 

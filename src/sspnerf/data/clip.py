@@ -1,12 +1,10 @@
-"""The clip on disk: read, write, validate (docs/clip-format.md).
+"""The clip on disk: read and validate (docs/clip-format.md).
 
 A clip is a folder. Arrays are .npy files opened as memory maps, so that a clip of any length costs
-no memory until a frame is touched. It is written under another name and renamed when it is
-complete, so that a folder which opens is a clip that is whole.
+no memory until a frame is touched.
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +17,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from sspnerf.data.manifest import CLIP_SCHEMA_VERSION, ClipManifest
-from sspnerf.errors import ClipError, UsageError
+from sspnerf.errors import ClipError
 from sspnerf.geometry.face_mesh import FaceMesh
-from sspnerf.media.audio import read_waveform, write_waveform
+from sspnerf.media.audio import read_waveform
 from sspnerf.media.speech import SPEECH_SAMPLE_RATE_HZ
 
 MANIFEST_NAME = "clip.json"
@@ -42,7 +40,10 @@ ARRAYS: Mapping[str, _ArraySpec] = {
     "torso_poses": _ArraySpec(np.float32, ("frames", 4, 4)),
     "blendshapes": _ArraySpec(np.float32, ("frames", 52)),
     "valid": _ArraySpec(np.bool_, ("frames",)),
+    "torso_confidence": _ArraySpec(np.float32, ("frames",)),
 }
+# What a clip may lack.
+OPTIONAL_ARRAYS = frozenset({"torso_confidence"})
 
 
 class Clip:
@@ -59,6 +60,7 @@ class Clip:
       stands if the torso is held still; equal to `poses` in the reference frame
     * `blendshapes` float32 (frames, 52) in [0, 1], MediaPipe's order
     * `valid` bool (frames,): False where tracking failed and values are interpolated
+    * `torso_confidence` float32 (frames,) in [0, 1]: 0 where the torso's pose is a guess
     """
 
     def __init__(self, path: Path, manifest: ClipManifest) -> None:
@@ -108,6 +110,13 @@ class Clip:
     def valid(self) -> NDArray[np.bool_]:
         """Whether tracking found the face. Shape (frames,)."""
         return self._map("valid")
+
+    @cached_property
+    def torso_confidence(self) -> NDArray[np.float32]:
+        """How well the torso's pose is known, [0, 1]; 1 where nobody said. Shape (frames,)."""
+        if not (self.path / "torso_confidence.npy").is_file():
+            return np.ones(self.manifest.frames, np.float32)
+        return self._map("torso_confidence")
 
     @cached_property
     def mesh(self) -> FaceMesh:
@@ -184,7 +193,8 @@ def open_clip(path: Path) -> Clip:
     clip = Clip(path, manifest)
     axes = {axis: getattr(manifest, axis) for axis in ("frames", "height", "width")}
     for name, spec in ARRAYS.items():
-        _check_array(clip, name, spec, axes)
+        if name not in OPTIONAL_ARRAYS or (path / f"{name}.npy").exists():
+            _check_array(clip, name, spec, axes)
     for name, feature in manifest.features.items():
         spec = _ArraySpec(np.float32, ("feature_frames", feature.dim))
         _check_array(clip, f"features/{name}", spec, axes)
@@ -274,92 +284,3 @@ def _check_background(clip: Clip) -> None:
             f"expected {expected[0]} x {expected[1]}",
             "prepare it again",
         )
-
-
-class ClipWriter:
-    """Write a clip under a temporary name; `commit` gives it its name.
-
-    Used as a context manager: left without `commit` (an error, Ctrl-C), it removes what it wrote.
-
-    Raises:
-        UsageError: If the clip exists and may not be overwritten, or something else has its name.
-    """
-
-    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
-        """Claim the name `path`; nothing appears there before `commit`."""
-        if path.exists() and not overwrite:
-            raise UsageError(f"{path} exists already", "choose another name or pass --overwrite")
-        if path.is_file() or (
-            path.is_dir() and any(path.iterdir()) and not (path / MANIFEST_NAME).is_file()
-        ):
-            raise UsageError(
-                f"{path} is no clip and is not overwritten", "choose another name or remove it"
-            )
-        self.path = path
-        self.partial = path.with_name(f".{path.name}.partial")
-        if self.partial.exists():
-            shutil.rmtree(self.partial)
-        self.partial.mkdir(parents=True)
-
-    def __enter__(self) -> "ClipWriter":
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove what was not committed."""
-        shutil.rmtree(self.partial, ignore_errors=True)
-
-    def create_array(self, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
-        """Make one of `ARRAYS` to be filled in place.
-
-        Returns:
-            A writable memory map of the specified type, zeros at first.
-        """
-        return np.lib.format.open_memmap(
-            self.partial / f"{name}.npy", mode="w+", dtype=np.dtype(ARRAYS[name].dtype), shape=shape
-        )
-
-    def write_array(self, name: str, array: NDArray[Any]) -> None:
-        """Write one of `ARRAYS`, cast to its specified type."""
-        np.save(self.partial / f"{name}.npy", np.asarray(array, dtype=ARRAYS[name].dtype))
-
-    def write_mesh(self, mesh: FaceMesh) -> None:
-        """Write the face at rest."""
-        np.savez(self.partial / "mesh.npz", vertices=mesh.vertices, triangles=mesh.triangles)
-
-    def write_background(self, background: NDArray[np.uint8]) -> None:
-        """Write the picture behind the person, uint8 RGB (height, width, 3)."""
-        Image.fromarray(background).save(self.partial / "background.png")
-
-    def write_speech(self, waveform: NDArray[np.float32]) -> None:
-        """Write the sound, mono at 16 kHz in [-1, 1]."""
-        write_waveform(self.partial / "speech.wav", waveform, SPEECH_SAMPLE_RATE_HZ)
-
-    def write_feature(self, name: str, features: NDArray[np.float32]) -> None:
-        """Write speech features (feature_frames, feature_dim); the manifest must name them too."""
-        (self.partial / "features").mkdir(exist_ok=True)
-        np.save(self.partial / "features" / f"{name}.npy", features.astype(np.float32))
-
-    def write_truth(self, name: str, array: NDArray[Any]) -> None:
-        """Write something that only a synthetic clip knows exactly."""
-        (self.partial / "truth").mkdir(exist_ok=True)
-        np.save(self.partial / "truth" / f"{name}.npy", array)
-
-    def commit(self, manifest: ClipManifest) -> Clip:
-        """Write the manifest, check the whole, and give the clip its name.
-
-        Raises:
-            ClipError: If an array is missing or does not fit the manifest; nothing appears then.
-        """
-        text = manifest.model_dump_json(indent=2) + "\n"
-        (self.partial / MANIFEST_NAME).write_text(text, encoding="utf-8")
-        open_clip(self.partial)
-        if self.path.exists():
-            discarded = self.path.with_name(f".{self.path.name}.discarded")
-            shutil.rmtree(discarded, ignore_errors=True)
-            self.path.rename(discarded)
-            self.partial.rename(self.path)
-            shutil.rmtree(discarded)
-        else:
-            self.partial.rename(self.path)
-        return open_clip(self.path)

@@ -1,5 +1,6 @@
 """A clip as training reads it: which frames, and batches of rays from them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from sspnerf.errors import ClipError
 # The first 10 of 11 parts are for training, the last is held out.
 # Source: AD-NeRF's and SSP-NeRF's released preprocessing.
 SPLIT_PARTS = 11
+# The border moves to a cut if the held-out part keeps this share of its length, and at most that.
+LEAST_HELD_OUT, MOST_HELD_OUT = 0.5, 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,19 +41,35 @@ class RayBatch:
     """Plate behind the person, [0, 1]."""
 
 
-def split_frames(frames: int) -> tuple[range, range]:
+def split_frames(frames: int, cuts: Sequence[int] = ()) -> tuple[range, range]:
     """Return the frames for training and the held-out ones.
 
+    The held-out part is the last eleventh. It begins at a cut, if one is near: then no movement is
+    learned that goes on in it.
+
+    Args:
+        frames: Of the clip.
+        cuts: First frames after a cut, growing.
+
     Raises:
-        ValueError: If there are fewer than two.
+        ValueError: If there are fewer than two frames.
 
     Example:
         >>> split_frames(22)
         (range(0, 20), range(20, 22))
+        >>> split_frames(22, cuts=(7, 19))
+        (range(0, 19), range(19, 22))
     """
     if frames < 2:
         raise ValueError(f"the clip has {frames} frame; expected at least 2")
     training = min(frames - 1, max(1, frames * (SPLIT_PARTS - 1) // SPLIT_PARTS))
+    held_out = frames - training
+    near = [
+        cut
+        for cut in cuts
+        if LEAST_HELD_OUT * held_out <= frames - cut <= MOST_HELD_OUT * held_out and cut > 0
+    ]
+    training = min(near, key=lambda cut: abs(cut - training), default=training)
     return range(training), range(training, frames)
 
 
@@ -69,7 +88,7 @@ class ClipDataset:
                 f"{clip.path} has one frame; expected at least 2, to learn from and to hold out",
                 "prepare a longer video",
             )
-        self.training, self.held_out = split_frames(clip.manifest.frames)
+        self.training, self.held_out = split_frames(clip.manifest.frames, clip.manifest.cuts)
         self.usable = np.flatnonzero(clip.valid[: len(self.training)])
         if not len(self.usable):
             raise ClipError(

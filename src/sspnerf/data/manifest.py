@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from sspnerf.geometry.cameras import Intrinsics
 
@@ -31,6 +31,12 @@ class SpeechFeature(_Strict):
 
     rate_hz: float = Field(gt=0)
     dim: int = Field(gt=0)
+    model: str = ""
+    """Network that computed them: folder, or name on the Hugging Face hub; empty: none did."""
+    layer: int | None = None
+    """Layer of the network."""
+    weights: str = ""
+    """Fingerprint of the network's weights."""
 
 
 class StageRecord(_Strict):
@@ -38,6 +44,12 @@ class StageRecord(_Strict):
 
     settings: dict[str, str | int | float | bool | None]
     input_hash: str
+    found: dict[str, JsonValue] = {}
+    """What it found out."""
+    warnings: tuple[str, ...] = ()
+    """What was not as it should be, in words."""
+    seconds: float = 0.0
+    """How long it took."""
 
 
 class ClipManifest(_Strict):
@@ -53,6 +65,8 @@ class ClipManifest(_Strict):
     camera: Camera
     crop: tuple[int, int, int, int] | None = None
     """Box of the source picture that the frames show: x0, y0, x1, y1 in px, end exclusive."""
+    source_size: tuple[int, int] | None = None
+    """Width and height of the source picture, px: where `crop` lies in."""
     units: Literal["cm"] = "cm"
     landmark_scheme: LandmarkScheme
     reference_frame: int = Field(ge=0)

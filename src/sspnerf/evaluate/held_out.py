@@ -16,6 +16,7 @@ from PIL import Image
 
 from sspnerf.data.clip import Clip, open_clip
 from sspnerf.data.semantics import CLASS_NAMES, SEMANTIC_CLASSES, SemanticClass, color_labels
+from sspnerf.data.speech_features import check_same_features
 from sspnerf.errors import ClipError
 from sspnerf.evaluate.lip_landmarks import LandmarkDistance, LipComparison
 from sspnerf.evaluate.metrics import (
@@ -27,8 +28,8 @@ from sspnerf.evaluate.metrics import (
     ssim,
 )
 from sspnerf.evaluate.regions import RegionErrors
-from sspnerf.media.speech import SPEECH_SAMPLE_RATE_HZ
 from sspnerf.media.film_writer import FilmWriter
+from sspnerf.media.speech import SPEECH_SAMPLE_RATE_HZ
 from sspnerf.render.portrait import Portrait, RenderedFrame, load_portrait
 from sspnerf.render.source import read_source, read_speech
 
@@ -111,11 +112,12 @@ def evaluate(
     tracked = tracked_frames(opened, held_out)
     folder = run / EVALUATION_FOLDER
     folder.mkdir(exist_ok=True)
-    features, waveform = read_speech(
+    features, told, waveform = read_speech(
         opened,
         None if source.speech is None else Path(source.speech),
-        feature=portrait.info.speech_feature,
+        kind=portrait.info.speech_feature,
     )
+    check_same_features(portrait.info.speech_feature, told, portrait.info.heard)
     with contextlib.ExitStack() as open_parts:
         lips = open_parts.enter_context(LipComparison()) if landmarks else None
         tally = _Tally(tracked, parsing=portrait.info.config.get("parsing", True), lips=lips)

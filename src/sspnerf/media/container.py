@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from sspnerf.errors import MediaError, UsageError
 
 _COPY_AGAIN = "Play it in a player; if it stops there too, copy or record it again."
+_LARGEST_GAP_S = 60.0
 RE_ENCODE = "Convert it with `ffmpeg -i IN OUT.mp4` and give that."
 
 
@@ -141,16 +142,19 @@ def decoded_pictures(
 ) -> Iterator[tuple[float, VideoFrame]]:
     """Decode picture by picture.
 
+    Where time stamps go back (two recordings in one file) the second goes on after the first.
+
     Yields:
-        The file's own time stamp in seconds, and the picture.
+        The time stamp in seconds, growing from the file's own first one, and the picture.
 
     Raises:
-        MediaError: If decoding breaks, naming the time since the first picture; if there is none.
+        MediaError: If decoding breaks, naming the time since the first picture; if there is none;
+            if the time stamps leave out a minute.
     """
     stream.thread_type = "AUTO"
     interval_s = float(1 / stream.average_rate) if stream.average_rate else 0.0
     first_s: float | None = None
-    stamp_s = 0.0
+    stamp_s, moved_s = 0.0, 0.0
     frames = container.decode(stream)
     while True:
         try:
@@ -164,7 +168,13 @@ def decoded_pictures(
             break
         # Raw streams have no stamps: count instead.
         counted_s = 0.0 if first_s is None else stamp_s + interval_s
-        stamp_s = counted_s if frame.time is None else frame.time
+        told_s = counted_s if frame.time is None else frame.time + moved_s
+        if first_s is not None and told_s <= stamp_s:
+            moved_s += counted_s - told_s
+            told_s = counted_s
+        if first_s is not None and told_s - stamp_s > _LARGEST_GAP_S:
+            raise MediaError(f"the picture of {path} jumps by {told_s - stamp_s:.0f} s", RE_ENCODE)
+        stamp_s = told_s
         first_s = stamp_s if first_s is None else first_s
         yield stamp_s, frame
     if first_s is None:

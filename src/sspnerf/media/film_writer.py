@@ -55,6 +55,7 @@ class FilmWriter:
         frame_rate_hz: float,
         waveform: NDArray[np.floating] | None = None,
         sample_rate_hz: int = 16000,
+        preset: str = "medium",
     ) -> None:
         """Check the request; the file is opened on entering the block.
 
@@ -66,6 +67,7 @@ class FilmWriter:
             waveform: The sound from the first frame on, in [-1, 1] (louder is clipped).
                 Shape (samples,). None for a silent film.
             sample_rate_hz: The waveform's rate, one that AAC knows: 16000, 44100, 48000 ...
+            preset: Of x264: a faster one makes larger files of the same quality.
 
         Raises:
             UsageError: If size, rate or file name are not possible.
@@ -86,6 +88,7 @@ class FilmWriter:
         self._waveform = waveform if waveform is not None and len(waveform) else None
         self._sample_rate_hz = sample_rate_hz
         self._frames = 0
+        self._options = {"crf": "18", "preset": preset}
 
     def __enter__(self) -> "FilmWriter":
         """Open the partial file and both tracks."""
@@ -161,7 +164,7 @@ class FilmWriter:
             self._partial.replace(self._path)
 
     def _add_picture(self, container: OutputContainer) -> VideoStream:
-        stream = container.add_stream("libx264", rate=self._rate, options={"crf": "18"})
+        stream = container.add_stream("libx264", rate=self._rate, options=self._options)
         height, width, _ = self._shape
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"

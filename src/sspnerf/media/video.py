@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, cast
 
+import av
 import numpy as np
 from av.error import FFmpegError
 from av.filter import Graph
@@ -48,6 +49,8 @@ class VideoInfo:
     """Length of the picture track in seconds."""
     has_sound: bool
     """Whether there is a sound track."""
+    declared_s: float | None = None
+    """Length that the file claims as a whole, seconds; more than there is where it is cut off."""
 
 
 class Picture(NamedTuple):
@@ -104,9 +107,11 @@ def probe_video(path: str | Path) -> VideoInfo:
         _, first = next(decoded_pictures(container, stream, path))
         height, width = Picture(0.0, first, _pixel_aspect(stream)).pixels().shape[:2]
         rate, duration, time_base = stream.average_rate, stream.duration, stream.time_base
+        declared_s = None if container.duration is None else container.duration / av.time_base
     if rate is None or duration is None or time_base is None:
-        return VideoInfo(width, height, *_measured(path, rate), has_sound)
-    return VideoInfo(width, height, float(rate), float(duration * time_base), has_sound)
+        return VideoInfo(width, height, *_measured(path, rate), has_sound, declared_s)
+    duration_s = float(duration * time_base)
+    return VideoInfo(width, height, float(rate), duration_s, has_sound, declared_s)
 
 
 def read_pictures(path: str | Path) -> Iterator[Picture]:

@@ -40,23 +40,24 @@ class FaceLandmarker:
     Args:
         model: Path of `face_landmarker.task`.
         video: Whether pictures come as consecutive frames of one video.
+        faces: How many to find at most. None: 1 in a video, where the first is followed; 4 in
+            single pictures, where the largest must be sought.
     """
 
-    def __init__(self, model: Path, *, video: bool) -> None:
+    def __init__(self, model: Path, *, video: bool, faces: int | None = None) -> None:
         vision = mediapipe_vision()
         mode = vision.RunningMode
         options = vision.FaceLandmarkerOptions(
-            base_options=_base_options(model),
+            base_options=base_options(model),
             running_mode=mode.VIDEO if video else mode.IMAGE,
-            # In a video the first face is followed; in single pictures the largest must be sought.
-            num_faces=1 if video else 4,
+            num_faces=faces or (1 if video else 4),
             output_face_blendshapes=True,
             output_facial_transformation_matrixes=True,
         )
         self._video = video
         self._last_ms = -1
         self._greeted = False
-        with _quiet_native_log():
+        with quiet_native_log():
             self._landmarker: Any = vision.FaceLandmarker.create_from_options(options)
 
     def __enter__(self) -> "FaceLandmarker":
@@ -74,7 +75,7 @@ class FaceLandmarker:
             self._landmarker = None
 
     def observe(self, picture: NDArray[np.uint8], time_s: float = 0.0) -> FaceObservation | None:
-        """Find the face.
+        """Find the face, the largest if there are several.
 
         Args:
             picture: RGB. Shape (height, width, 3).
@@ -83,27 +84,40 @@ class FaceLandmarker:
         Returns:
             What was seen, or None if no face was.
         """
+        faces = self.observe_all(picture, time_s)
+        return max(faces, key=_area, default=None)
+
+    def observe_all(self, picture: NDArray[np.uint8], time_s: float = 0.0) -> list[FaceObservation]:
+        """Find all faces, up to the number that was asked for, in MediaPipe's order.
+
+        Args:
+            picture: RGB. Shape (height, width, 3).
+            time_s: Its time in the video, s; must grow from call to call.
+
+        Returns:
+            What was seen; empty if no face was.
+        """
         # The first picture makes the native library greet on stderr once more.
-        quiet = contextlib.nullcontext() if self._greeted else _quiet_native_log()
+        quiet = contextlib.nullcontext() if self._greeted else quiet_native_log()
         self._greeted = True
         with quiet:
             result = self._detect(np.ascontiguousarray(picture), time_s)
-        if not result.face_landmarks or not result.facial_transformation_matrixes:
-            return None
         height, width = picture.shape[:2]
-        faces = [
-            np.array([(point.x, point.y, point.z) for point in face], dtype=np.float32)
-            * np.array([width, height, width], dtype=np.float32)
-            for face in result.face_landmarks
+        unit = np.array([width, height, width], dtype=np.float32)
+        # Without a transform a face is of no use: the lists may differ in length.
+        return [
+            FaceObservation(
+                landmarks=np.array([(p.x, p.y, p.z) for p in points], dtype=np.float32) * unit,
+                head_transform=np.asarray(transform, np.float64),
+                blendshapes=np.array([shape.score for shape in shapes], dtype=np.float32),
+            )
+            for points, transform, shapes in zip(
+                result.face_landmarks,
+                result.facial_transformation_matrixes,
+                result.face_blendshapes,
+                strict=False,
+            )
         ]
-        chosen = int(np.argmax([np.prod(np.ptp(face[:, :2], axis=0)) for face in faces]))
-        return FaceObservation(
-            landmarks=faces[chosen],
-            head_transform=np.asarray(result.facial_transformation_matrixes[chosen], np.float64),
-            blendshapes=np.array(
-                [shape.score for shape in result.face_blendshapes[chosen]], dtype=np.float32
-            ),
-        )
 
     def _detect(self, picture: NDArray[np.uint8], time_s: float) -> Any:  # noqa: ANN401 - MediaPipe is untyped
         import mediapipe
@@ -116,6 +130,10 @@ class FaceLandmarker:
         return self._landmarker.detect_for_video(image, self._last_ms)
 
 
+def _area(face: FaceObservation) -> float:
+    return float(np.prod(np.ptp(face.landmarks[:, :2], axis=0)))
+
+
 def mediapipe_vision() -> Any:  # noqa: ANN401 - MediaPipe is untyped
     """Import MediaPipe's vision tasks; late, as it takes a second."""
     from mediapipe.tasks.python import vision
@@ -123,14 +141,15 @@ def mediapipe_vision() -> Any:  # noqa: ANN401 - MediaPipe is untyped
     return vision
 
 
-def _base_options(model: Path) -> Any:  # noqa: ANN401 - MediaPipe is untyped
+def base_options(model: Path) -> Any:  # noqa: ANN401 - MediaPipe is untyped
+    """Name a model file the way MediaPipe's tasks want it."""
     from mediapipe.tasks.python import BaseOptions
 
     return BaseOptions(model_asset_path=str(model))
 
 
 @contextlib.contextmanager
-def _quiet_native_log() -> Iterator[None]:
+def quiet_native_log() -> Iterator[None]:
     """Send what native code writes to stderr away; it has no switch of its own for this.
 
     Python's own errors are raised, not written, so nothing of ours is lost meanwhile.

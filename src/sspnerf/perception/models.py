@@ -60,6 +60,22 @@ MODEL_FILES = _table(
         sha256="d2c940c4fd80edeaf38f5d7387d1b4235ee320ed120080df67c663e749e77633",
         licence="Apache-2.0, Google",
     ),
+    ModelFile(
+        name="selfie_multiclass_256x256.tflite",
+        address="https://storage.googleapis.com/mediapipe-models/image_segmenter/"
+        "selfie_multiclass_256x256/float32/1/selfie_multiclass_256x256.tflite",
+        sha256="c6748b1253a99067ef71f7e26ca71096cd449baefa8f101900ea23016507e0e0",
+        licence="Apache-2.0, Google",
+    ),
+    ModelFile(
+        name="79999_iter.pth",
+        # The author's own place (Google Drive, 154JgKpzCPW82qINcVieuPH3fZ2e0P812) asks for a
+        # click; facexlib has released the same file, byte for byte, under another name.
+        address="https://github.com/xinntao/facexlib/releases/download/v0.2.0/parsing_bisenet.pth",
+        sha256="468e13ca13a9b43cc0881a9f99083a430e9c0a38abd935431d1c28ee94b26567",
+        licence="MIT, zllrunning/face-parsing.PyTorch; trained on CelebAMask-HQ, whose agreement "
+        "allows non-commercial research only",
+    ),
 )
 
 

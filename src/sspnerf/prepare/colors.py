@@ -19,6 +19,9 @@ COLOR_NOISE = 2.0
 CHROMATICITY_NOISE = 0.008
 # Colors darker than this (sum of R, G and B, 0 to 765) have no chromaticity to speak of.
 DARKEST = 60
+# The table of distances: bits of each color channel, and steps of a standard deviation.
+TABLE_BITS = 6
+TABLE_SCALE = 16
 
 
 class _Gaussian(NamedTuple):
@@ -39,6 +42,27 @@ class SkinColor(NamedTuple):
 
     color: _Gaussian
     chromaticity: _Gaussian
+    table: NDArray[np.uint8]
+    """Both distances of every color, `TABLE_SCALE` a standard deviation. Shape (colors, 2)."""
+
+    def distances(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Tell both distances at once, from a table of coarse colors: ten times as fast.
+
+        Args:
+            picture: RGB. Shape (height, width, 3).
+
+        Returns:
+            By color and in shade, `TABLE_SCALE` a standard deviation, 255 = that or more. Shape
+            (height, width, 2).
+        """
+        drop = 8 - TABLE_BITS
+        red, green, blue = (np.asarray(plane, np.uint8) for plane in cv2.split(picture))
+        index = (red >> drop).astype(np.int32)
+        index = index << TABLE_BITS | green >> drop
+        index = index << TABLE_BITS | blue >> drop
+        # Both distances are taken at once, as one number of 16 bits.
+        both = self.table.view(np.uint16)[:, 0].take(index)
+        return np.asarray(both.view(np.uint8).reshape(*index.shape, 2))
 
     def distance(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Tell how unlike the face's skin each pixel is.
@@ -75,14 +99,24 @@ def fit_skin_color(samples: NDArray[np.uint8]) -> SkinColor:
     """
     row = np.ascontiguousarray(samples)[None]
     lab = cv2.cvtColor(row, cv2.COLOR_RGB2LAB)[0].astype(np.float64)
-    return SkinColor(
-        _fit(lab, noise=np.full(3, COLOR_NOISE), widen=np.array([SHADE, 1.0, 1.0])),
-        _fit(
-            _chromaticity(row)[0].astype(np.float64),
-            noise=np.full(2, CHROMATICITY_NOISE),
-            widen=np.ones(2),
-        ),
+    color = _fit(lab, noise=np.full(3, COLOR_NOISE), widen=np.array([SHADE, 1.0, 1.0]))
+    chromaticity = _fit(
+        _chromaticity(row)[0].astype(np.float64),
+        noise=np.full(2, CHROMATICITY_NOISE),
+        widen=np.ones(2),
     )
+    exact = SkinColor(color, chromaticity, np.zeros((0, 2), dtype=np.uint8))
+    return exact._replace(table=_table(exact))
+
+
+def _table(skin: SkinColor) -> NDArray[np.uint8]:
+    """Distances of the middle of every coarse color. Shape (colors, 2)."""
+    width = 256 >> TABLE_BITS
+    levels = np.arange(width // 2, 256, width, dtype=np.uint8)
+    colors = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1)
+    row = np.ascontiguousarray(colors.reshape(1, -1, 3))
+    both = np.stack((skin.distance(row)[0], skin.distance_in_shade(row)[0]), axis=-1)
+    return np.minimum(np.round(both * TABLE_SCALE), 255).astype(np.uint8)
 
 
 def _chromaticity(picture: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sspnerf.errors import UsageError
+
 # The square is so many times as high as the face (chin to the top of the forehead).
 FACES_PER_SIDE = 3.0
 # Middle of the face, from the square's top: hair above, shoulders below.
@@ -40,6 +42,20 @@ def choose_crop(width: int, height: int, faces: Sequence[NDArray[np.float32]]) -
     x0 = round(min(max(center[0] - side / 2, 0), width - side))
     y0 = round(min(max(center[1] - FACE_CENTER * side, 0), height - side))
     return (x0, y0, x0 + side, y0 + side)
+
+
+def check_crop(crop: Box, width: int, height: int) -> None:
+    """Refuse a crop that a picture does not hold.
+
+    Raises:
+        UsageError: If it reaches beyond the picture.
+    """
+    x0, y0, x1, y1 = crop
+    if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
+        raise UsageError(
+            f"the crop {x0},{y0},{x1},{y1} reaches beyond the picture of {width} x {height} px",
+            f"give x0,y0,x1,y1 between 0,0 and {width},{height}",
+        )
 
 
 def crop_picture(picture: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:

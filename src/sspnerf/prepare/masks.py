@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 PERSON_SIDE = 256
-# At 256 px the hair network loses dark and blond hair alike; it is run rarely instead (97 ms on 2
-# cores).
+# At 256 px the hair network loses dark and blond hair alike; it is run rarely instead.
 HAIR_SIDE = 512
 # Hair is soft; this is enough to keep of it.
 HAIR_KEPT_SIDE = 256
 # Side of the square that the hair is looked for in, in heights of the face oval.
 HEAD_BOX_FACES = 2.4
 
-# Frames on either side that a mask is averaged with, where the picture did not change.
+# Frames on either side that a mask is averaged with, where the picture did not change. A clip may
+# be filtered in pieces: those that overlap by as many frames on either side give the same masks.
 STEADY_REACH = 2
 # Change of color that counts as motion, of 255.
 STEADY_COLOR = 12.0
@@ -30,10 +30,17 @@ STEADY_COLOR = 12.0
 # an edge.
 GUIDE_RADIUS = 0.02
 GUIDE_CONTRAST = 6.0
+# The filter sees pictures at no more than this side, px; what is finer is the silhouette's own
+# business (`background.complete_silhouette`), and at 512 px the filter alone took 24 ms.
+GUIDE_SIDE = 256
 
 
 class SegmentationNetwork:
     """A .tflite network that labels pixels.
+
+    OpenCV's transposed convolutions are slow (they took 70 to 90 % of these networks' time), so
+    the network ends before the last of them, which double the picture's side without overlap:
+    they are small matrix products.
 
     Args:
         model: Path of the file.
@@ -41,16 +48,55 @@ class SegmentationNetwork:
     """
 
     def __init__(self, model: Path, *, side: int) -> None:
-        self._network: Any = cv2.dnn.readNetFromTFLite(str(model))
+        self._network: Any = cv2.dnn.readNetFromTFLite(str(model), engine=cv2.dnn.ENGINE_CLASSIC)
         self._side = side
+        self._names: list[str] = list(self._network.getLayerNames())
 
-    def _forward(self, picture: NDArray[np.uint8], *, planes: int) -> NDArray[np.float32]:
+    def _doublings(self, count: int) -> list[int]:
+        """Places of the last transposed convolutions among the layers, in order."""
+        places = [i for i, name in enumerate(self._names) if self._layer(i).type == "Deconvolution"]
+        return places[-count:]
+
+    def _layer(self, place: int) -> Any:  # noqa: ANN401 (OpenCV has no type for it)
+        return self._network.getLayer(self._names[place])
+
+    def _forward(
+        self, picture: NDArray[np.uint8], *, planes: int, until: int
+    ) -> NDArray[np.float32]:
+        """Tell what enters a layer. Shape (channels, height, width)."""
         small = fit(picture, self._side)
         blob = np.zeros((1, planes, self._side, self._side), dtype=np.float32)
-        blob[0, :3] = small.transpose(2, 0, 1)
-        blob *= 1 / 255
+        np.multiply(small.transpose(2, 0, 1), np.float32(1 / 255), out=blob[0, :3])
         self._network.setInput(blob)
-        return np.asarray(self._network.forward()[0], dtype=np.float32)
+        return np.asarray(self._network.forward(self._names[until - 1])[0], dtype=np.float32)
+
+
+def _doubled(
+    features: NDArray[np.float32], weight: NDArray[np.float32], bias: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Transpose-convolve with stride 2 and a 2 x 2 kernel; rows and columns not yet interleaved.
+
+    Args:
+        features: Shape (channels, ...).
+        weight: Shape (channels, channels_out, 2, 2).
+        bias: Shape (channels_out,).
+
+    Returns:
+        Shape (channels_out, 2, 2, ...).
+    """
+    taps = weight.reshape(len(weight), -1).T @ features.reshape(len(features), -1)
+    taps += np.repeat(bias.ravel(), 4)[:, None]
+    return np.asarray(taps.reshape(weight.shape[1], 2, 2, *features.shape[1:]))
+
+
+def _interleaved(taps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Shape (2, 2, height, width) -> (2 height, 2 width)."""
+    rows, columns = 2 * taps.shape[2], 2 * taps.shape[3]
+    return np.ascontiguousarray(taps.transpose(2, 0, 3, 1)).reshape(rows, columns)
+
+
+def _sigmoid(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(1 / (1 + cv2.exp(-np.clip(values, -20, 20))), dtype=np.float32)
 
 
 class PersonNetwork(SegmentationNetwork):
@@ -58,6 +104,7 @@ class PersonNetwork(SegmentationNetwork):
 
     def __init__(self, model: Path) -> None:
         super().__init__(model, side=PERSON_SIDE)
+        (self._last,) = self._doublings(1)
 
     def probability(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Tell the probability of a person.
@@ -68,7 +115,9 @@ class PersonNetwork(SegmentationNetwork):
         Returns:
             Probability. Shape (256, 256).
         """
-        return np.asarray(self._forward(picture, planes=3)[0])
+        features = self._forward(picture, planes=3, until=self._last)
+        weight, bias = self._layer(self._last).blobs
+        return _sigmoid(_interleaved(_doubled(features, weight, bias)[0]))
 
 
 class HairNetwork(SegmentationNetwork):
@@ -76,6 +125,7 @@ class HairNetwork(SegmentationNetwork):
 
     def __init__(self, model: Path) -> None:
         super().__init__(model, side=HAIR_SIDE)
+        self._last_but_one, self._last = self._doublings(2)
 
     def probability(
         self, picture: NDArray[np.uint8], box: NDArray[np.float64]
@@ -93,9 +143,18 @@ class HairNetwork(SegmentationNetwork):
             picture, box_to_window(box, HAIR_SIDE), (HAIR_SIDE, HAIR_SIDE),
             flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE,
         )  # fmt: skip
-        logits = self._forward(np.asarray(head, dtype=np.uint8), planes=4)
-        probability = 1 / (1 + np.exp(np.clip(logits[0] - logits[1], -20, 20)))
-        return np.asarray(fit(probability, HAIR_KEPT_SIDE), dtype=np.float32)
+        features = self._forward(
+            np.asarray(head, dtype=np.uint8), planes=4, until=self._last_but_one
+        )
+        features = _doubled(features, *self._layer(self._last_but_one).blobs)
+        slope = self._layer(self._last - 1).blobs[0].reshape(-1, 1, 1, 1, 1)
+        features = np.maximum(features, 0) + slope * np.minimum(features, 0)
+        weight, bias = self._layer(self._last).blobs
+        # Two classes: only their difference counts. The result is kept at half the side.
+        taps = _doubled(features, np.diff(weight, axis=1), np.diff(bias.ravel()))[0]
+        return _interleaved(
+            _sigmoid(taps.reshape(-1, taps.shape[-1])).reshape(taps.shape).mean((0, 1))
+        )
 
 
 @contextlib.contextmanager
@@ -126,6 +185,11 @@ def fit(picture: NDArray[Any], side: int) -> NDArray[Any]:
         return picture
     method = cv2.INTER_AREA if side < picture.shape[0] else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(picture, (side, side), interpolation=method))
+
+
+def to_bytes(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Store a probability in [0, 1] as 0 to 255."""
+    return np.round(probability * 255).astype(np.uint8)
 
 
 def head_box(landmarks: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -241,12 +305,13 @@ def sharpen_silhouette(
     Returns:
         Shape (side, side), in [0, 1].
     """
-    side = picture.shape[0]
-    coarse = fit(probability, side)
-    radius = max(2, round(GUIDE_RADIUS * side))
-    guided = cv2.ximgproc.guidedFilter(picture, coarse, radius, GUIDE_CONTRAST**2)
+    guide = fit(picture, min(picture.shape[0], GUIDE_SIDE))
+    coarse = fit(probability, guide.shape[0])
+    radius = max(2, round(GUIDE_RADIUS * guide.shape[0]))
+    guided = cv2.ximgproc.guidedFilter(guide, coarse, radius, GUIDE_CONTRAST**2)
     # The filter leaves a veil far from any edge; the coarse mask is certain there.
-    return np.asarray(np.clip((guided - 0.05) / 0.9, 0, 1), dtype=np.float32)
+    clear = np.asarray(np.clip((guided - 0.05) / 0.9, 0, 1), dtype=np.float32)
+    return np.asarray(fit(clear, picture.shape[0]), dtype=np.float32)
 
 
 def window_to_frame(

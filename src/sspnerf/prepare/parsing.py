@@ -8,6 +8,7 @@ Head axes: a = to the picture's right and b = up along the face, both 0 in the m
 oval; a in widths of the face, b in its heights (0.5 = top of the oval, -0.5 = chin).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from sspnerf.data.semantics import SemanticClass
 from sspnerf.prepare import face_regions as points
-from sspnerf.prepare.colors import SkinColor
+from sspnerf.prepare.colors import TABLE_SCALE, SkinColor
 from sspnerf.prepare.face_regions import FaceRegions, face_regions
 
 # Lips further apart than this share of the face's height show what is between them.
@@ -38,6 +39,9 @@ NECK_REACH, NECK_MIDDLE, NECK_BOTTOM = 0.48, -0.55, -1.05
 FRINGE_BOTTOM, SIDEBURN = 0.16, 0.40
 # Less probability of hair than this is none.
 FAINT_HAIR = 0.2
+# Labels other than torso, hair and background lie between these a and below this b.
+SIDES = (-HEAD_REACH, HEAD_REACH)
+HEAD_TOP = 2.5
 
 
 class FramePlaces(NamedTuple):
@@ -71,27 +75,75 @@ def face_skin_mask(landmarks: NDArray[np.float32], shape: tuple[int, int]) -> ND
     return canvas > 0
 
 
-def frame_places(landmarks: NDArray[np.float32], shape: tuple[int, int]) -> FramePlaces:
+class HeadAxes(NamedTuple):
+    """Where the head's axes lie in the picture."""
+
+    middle: NDArray[np.float64]
+    """px, a = 0. Shape (2,)."""
+    center: NDArray[np.float64]
+    """px, b = 0. Shape (2,)."""
+    across: NDArray[np.float64]
+    """Unit vector along which a grows. Shape (2,)."""
+    up: NDArray[np.float64]
+    """Unit vector along which b grows. Shape (2,)."""
+    width: float
+    """px in one a."""
+    height: float
+    """px in one b."""
+
+    def place(self, a: float, b: float) -> NDArray[np.float64]:
+        """Tell the place with such head coordinates, px. Shape (2,)."""
+        beside = a * self.width - (self.center - self.middle) @ self.across
+        return np.asarray(self.center + b * self.height * self.up + beside * self.across)
+
+    def over(self, shape: Sequence[int]) -> FramePlaces:
+        """Tell the head coordinates of every pixel of a picture of this height and width."""
+        return FramePlaces(
+            a=_slope(shape, self.middle, self.across / self.width),
+            b=_slope(shape, self.center, self.up / self.height),
+        )
+
+
+def _slope(
+    shape: Sequence[int], origin: NDArray[np.float64], direction: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """How far along a direction (x, y) each pixel's centre lies from an origin."""
+    x = (np.arange(shape[1]) + 0.5 - origin[0]) * direction[0]
+    y = (np.arange(shape[0]) + 0.5 - origin[1]) * direction[1]
+    return np.asarray(np.add.outer(y.astype(np.float32), x.astype(np.float32)))
+
+
+def head_axes(landmarks: NDArray[np.float32]) -> HeadAxes:
+    """Find the head's axes.
+
+    Args:
+        landmarks: px. Shape (478, 3).
+    """
+    top, chin = (landmarks[p, :2].astype(np.float64) for p in (points.FOREHEAD, points.CHIN))
+    right, left = (
+        landmarks[p, :2].astype(np.float64) for p in (points.RIGHT_SIDE, points.LEFT_SIDE)
+    )
+    height = float(np.linalg.norm(top - chin)) + 1e-6
+    up = (top - chin) / height
+    return HeadAxes(
+        middle=(right + left) / 2,
+        center=(top + chin) / 2,
+        # Picture axes: y runs down, so right-handed turns are the other way round.
+        across=np.array([-up[1], up[0]]),
+        up=up,
+        width=max(float(np.linalg.norm(left - right)), LEAST_WIDTH * height),
+        height=height,
+    )
+
+
+def frame_places(landmarks: NDArray[np.float32], shape: Sequence[int]) -> FramePlaces:
     """Lay the head's axes over a picture.
 
     Args:
         landmarks: px. Shape (478, 3).
         shape: Height and width.
     """
-    top, chin = landmarks[points.FOREHEAD, :2], landmarks[points.CHIN, :2]
-    right, left = landmarks[points.RIGHT_SIDE, :2], landmarks[points.LEFT_SIDE, :2]
-    height = float(np.linalg.norm(top - chin)) + 1e-6
-    width = max(float(np.linalg.norm(left - right)), LEAST_WIDTH * height)
-    up = (top - chin) / height
-    # Picture axes: y runs down, so right-handed turns are the other way round.
-    across = np.array([-up[1], up[0]])
-    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) + np.float32(0.5)
-    center = (top + chin) / 2
-    middle = (right + left) / 2
-    return FramePlaces(
-        a=((x - middle[0]) * across[0] + (y - middle[1]) * across[1]) / width,
-        b=((x - center[0]) * up[0] + (y - center[1]) * up[1]) / height,
-    )
+    return head_axes(landmarks).over(shape)
 
 
 def parse_frame(
@@ -114,18 +166,70 @@ def parse_frame(
     Returns:
         `SemanticClass` values. Shape (height, width).
     """
-    shape = (picture.shape[0], picture.shape[1])
-    places = frame_places(landmarks, shape)
-    oval = np.zeros(shape, dtype=np.uint8)
+    labels = np.where(hair >= 0.5, np.uint8(SemanticClass.HAIR), np.uint8(SemanticClass.TORSO))
+    axes = head_axes(landmarks)
+    rows, columns = _window(axes, labels.shape, SIDES, (NECK_BOTTOM, HEAD_TOP))
+    if labels[rows, columns].size:
+        shift = np.array([columns.start, rows.start, 0], dtype=np.float32)
+        labels[rows, columns] = _parse_head(
+            picture[rows, columns],
+            landmarks - shift,
+            hair=hair[rows, columns],
+            skin=skin,
+            side=picture.shape[0],
+        )
+    labels[person < 0.5] = SemanticClass.BACKGROUND
+    return labels
+
+
+def _window(
+    axes: HeadAxes,
+    shape: Sequence[int],
+    a: tuple[float, float],
+    b: tuple[float, float],
+) -> tuple[slice, slice]:
+    """Rows and columns that hold a rectangle in head axes, as far as the picture goes."""
+    corners = np.stack([axes.place(across, up) for across in a for up in b])
+    limit = np.array(shape[1::-1])
+    low = np.clip(np.floor(corners.min(axis=0)) - 1, 0, limit).astype(int)
+    high = np.clip(np.ceil(corners.max(axis=0)) + 1, low, limit).astype(int)
+    return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
+
+
+def _parse_head(
+    picture: NDArray[np.uint8],
+    landmarks: NDArray[np.float32],
+    *,
+    hair: NDArray[np.float32],
+    skin: SkinColor,
+    side: int,
+) -> NDArray[np.uint8]:
+    """Label the part of a frame that shows head and neck, as if all of it were a person.
+
+    Args:
+        picture: RGB. Shape (height, width, 3).
+        landmarks: px of the part. Shape (478, 3).
+        hair: Probability of hair. Shape (height, width).
+        skin: The skin's color in this clip.
+        side: Of the whole frame, px: the filters' unit.
+    """
+    axes = head_axes(landmarks)
+    places = axes.over(hair.shape)
+    oval = np.zeros(hair.shape, dtype=np.uint8)
     _fill(oval, landmarks[face_regions().oval], 1)
     soft = np.asarray(cv2.GaussianBlur(picture, (3, 3), 0), dtype=np.uint8)
-    bare = _clean(skin.distance(soft) < SKIN_DISTANCE)
-    neck = _neck(places, _clean(skin.distance_in_shade(soft) < SHADED_DISTANCE))
+    by_color, in_shade = cv2.split(skin.distances(soft))
+    bare = _clean(by_color < SKIN_DISTANCE * TABLE_SCALE, side)
+    # The neck is looked for where it can be: its filters cost by the pixel.
+    part = _window(axes, hair.shape, (-NECK_REACH, NECK_REACH), (NECK_BOTTOM, EAR_BOTTOM))
+    neck = np.zeros(hair.shape, dtype=bool)
+    if neck[part].size:
+        hue = _clean(in_shade[part] < SHADED_DISTANCE * TABLE_SCALE, side)
+        neck[part] = _neck(FramePlaces(places.a[part], places.b[part]), hue, side)
     labels = _around_the_face(places, hair=hair, bare=bare, neck=neck)
     fringe = (places.b > FRINGE_BOTTOM) | (np.abs(places.a) > SIDEBURN)
     labels[(oval > 0) & ~(fringe & (hair > 0.5))] = SemanticClass.SKIN
     _draw_features(labels, landmarks, face_regions())
-    labels[person < 0.5] = SemanticClass.BACKGROUND
     return labels
 
 
@@ -152,12 +256,12 @@ def _around_the_face(
     return labels
 
 
-def _neck(places: FramePlaces, bare: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _neck(places: FramePlaces, bare: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
     """Bare skin below the face, shadows and folds in it included."""
     a, b = places.a / NECK_REACH, places.b
     below = np.minimum(b - NECK_MIDDLE, 0) / (NECK_MIDDLE - NECK_BOTTOM)
     reach = (b < EAR_BOTTOM) & (a**2 + below**2 < 1)
-    size = max(3, round(0.02 * reach.shape[0]) | 1)
+    size = max(3, round(0.02 * side) | 1)
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     neck = cv2.morphologyEx((reach & bare).astype(np.uint8), cv2.MORPH_CLOSE, disk)
     # Clothes are no thin lines: those are the neck's blurred outline.
@@ -212,7 +316,9 @@ def _fill(canvas: NDArray[np.uint8], outline: NDArray[np.floating], value: int) 
     cv2.fillPoly(canvas, [corners], int(value), shift=8)
 
 
-def _clean(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Remove specks and holes of a boolean picture."""
-    size = max(3, round(mask.shape[0] * 0.012) | 1)
-    return np.asarray(cv2.medianBlur(mask.astype(np.uint8), size) > 0)
+def _clean(mask: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
+    """Remove specks and holes of a boolean picture: the median of each pixel's surroundings."""
+    size = max(3, round(side * 0.012) | 1)
+    # Of two values the median is what the mean is nearer to.
+    counts = mask.astype(np.uint8) * np.uint8(255)
+    return np.asarray(cv2.blur(counts, (size, size), borderType=cv2.BORDER_REPLICATE) > 127)

@@ -7,13 +7,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sspnerf.data.semantics import color_labels
+from sspnerf.data.semantics import PALETTE, SEMANTIC_CLASSES, SemanticClass
 from sspnerf.geometry.cameras import Intrinsics
 from sspnerf.prepare.face_regions import face_regions
 from sspnerf.prepare.tracking import invert_rigid
 
-# Small clips are shown larger, or the mesh hides the face.
-LEAST_SIDE = 384
+# Side of the film, px: small clips are shown larger, or the mesh hides the face; large ones
+# smaller, as a look at them shall not cost more than they do.
+PREVIEW_SIDE = 384
 TINT = 0.4
 MESH_SHARE = 0.35
 AXIS_CM = 6.0
@@ -37,11 +38,6 @@ class PreviewFrame(NamedTuple):
     valid: bool
 
 
-def preview_side(side: int) -> int:
-    """Choose the film's side: at least 384 px, and even, as H.264 wants it."""
-    return max(LEAST_SIDE, side) // 2 * 2
-
-
 def draw_preview(
     frame: PreviewFrame, *, intrinsics: Intrinsics, anchors: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
@@ -53,9 +49,9 @@ def draw_preview(
         anchors: Where the axes of head and torso start, world cm. Shape (2, 3).
 
     Returns:
-        RGB. Shape (side, side, 3), `preview_side`.
+        RGB. Shape (384, 384, 3).
     """
-    side = preview_side(frame.picture.shape[0])
+    side = PREVIEW_SIDE
     shown = _tinted(frame, side)
     meshed = shown.copy()
     scale = side / frame.picture.shape[0]
@@ -73,12 +69,25 @@ def draw_preview(
 
 
 def _tinted(frame: PreviewFrame, side: int) -> NDArray[np.uint8]:
-    """The picture, enlarged and tinted with its labels' colors. Shape (side, side, 3)."""
-    picture = cv2.resize(frame.picture, (side, side), interpolation=cv2.INTER_CUBIC)
+    """The picture, resampled and tinted with its labels' colors. Shape (side, side, 3)."""
+    method = cv2.INTER_CUBIC if frame.picture.shape[0] <= side else cv2.INTER_AREA
+    picture = cv2.resize(frame.picture, (side, side), interpolation=method)
     labels = cv2.resize(frame.labels, (side, side), interpolation=cv2.INTER_NEAREST)
-    colors = color_labels(np.asarray(labels, dtype=np.uint8))
-    tint = np.where(labels > 0, TINT, TINT / 2).astype(np.float32)[..., None]
-    return np.asarray(picture * (1 - tint) + colors * tint).astype(np.uint8)
+    # Bytes throughout: this runs for every frame.
+    person = cv2.convertScaleAbs(picture, alpha=1 - TINT)
+    behind = cv2.convertScaleAbs(picture, alpha=1 - TINT / 2)
+    cv2.copyTo(behind, (labels == SemanticClass.BACKGROUND).astype(np.uint8), person)
+    return np.asarray(cv2.add(person, cv2.LUT(cv2.merge([labels] * 3), _tints())), dtype=np.uint8)
+
+
+@cache
+def _tints() -> NDArray[np.uint8]:
+    """What the color of each label adds. Shape (1, 256, 3)."""
+    share = np.full((SEMANTIC_CLASSES, 1), TINT)
+    share[SemanticClass.BACKGROUND] = TINT / 2
+    table = np.zeros((1, 256, 3), np.uint8)
+    table[0, :SEMANTIC_CLASSES] = np.round(PALETTE * share)
+    return table
 
 
 @cache

@@ -1,13 +1,15 @@
 """The torso's own pose in each frame, by aligning its picture to a reference frame.
 
-Symbols: W = the Euclidean motion of the picture that takes a torso pixel of the reference frame to
-where the same point of the torso appears in frame i: u_i = A u_ref + shift. What MediaPipe says
-about the torso is too coarse for this; the cloth itself is not.
+What MediaPipe says about the torso is too coarse for this; the cloth itself is not. The torso is
+taken as the rigid, curved front of `torso_alignment`; its motion has three shifts, roll and yaw
+(pitch cannot be told from a shift in real clips).
 
 torso_pose is camera_to_world as the torso sees it: where the camera would stand if the torso were
-held still. So a torso point at pixel u of frame i is the one at W^-1(u) of the reference frame.
+held still. M_i takes camera space of the reference frame to camera space of frame i for what is
+torso, so torso_pose_i = reference_pose @ M_i^-1.
 """
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -19,23 +21,26 @@ from scipy.spatial.transform import Rotation
 
 from sspnerf.geometry.cameras import Intrinsics
 from sspnerf.prepare.masks import fit
-from sspnerf.prepare.tracking import Poses, interpolate_lost, rigid, smooth_poses
+from sspnerf.prepare.torso_alignment import WORK_SIDE, TorsoSurface, look
+from sspnerf.prepare.torso_following import Followed, TorsoFollower, draw_back
+from sspnerf.prepare.tracking import Poses, interpolate_lost, invert_rigid, rigid, smooth_poses
 
-# Alignment happens at this size, whatever the clip's: it finds a tenth of a pixel there, and fails
-# in small pictures.
-ALIGN_SIDE = 256
-ALIGN_STEPS = 40
-ALIGN_EPSILON = 1e-5
-# Alignments that correlate worse are not believed, nor those that jump further from the last
-# believed one: in shares of the side and radians, per frame in between (up to a few frames).
-LEAST_CORRELATION = 0.7
-MOST_SHIFT, MOST_TURN, MOST_FRAMES = 0.03, 0.04, 4
 # A torso that covers less of the picture cannot be aligned.
 LEAST_AREA = 0.01
-# Frames that must align, as a share; else what was found is not the torso's motion.
-LEAST_ALIGNED = 0.5
-# Gentle and symmetric in time: removes the alignment's jitter, does not lag.
-SMOOTHING_KERNEL = np.array([1.0, 2.0, 1.0]) / 4
+# Frames of a piece that must align, as a share; else what was found is not the torso's motion.
+LEAST_ALIGNED = 0.3
+# The outline is looked at too: so far beyond the region where the reference shows background, px of
+# 256. The plain put there differs by so many gray levels from the torso.
+OUTLINE_PX, PLAIN_CONTRAST = 5, 80.0
+# Its say against that of the cloth: where a round body turns, its outline is not the same cloth.
+# The less cloth there is (shares of the picture), the more it must tell.
+OUTLINE_SAY, ENOUGH_CLOTH = 0.25, 0.1
+# Gentle and symmetric in time: removes the alignment's jitter, does not lag. Turn and depth are
+# told less well than the place in the picture.
+PLACE_KERNEL = np.array([1.0, 2.0, 1.0]) / 4
+TURN_KERNEL = np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+# What an interpolated frame counts in smoothing, against 1.
+INTERPOLATED_WEIGHT = 0.02
 # Share of the head's motion that a torso follows which cannot be seen.
 UNSEEN_FOLLOWS = 0.5
 # How far the torso lies behind the chin, cm (a chest, not a measurement).
@@ -43,16 +48,21 @@ BEHIND_CHIN_CM = 4.0
 
 
 class TorsoMotion(NamedTuple):
-    """Motion of the torso in the picture, relative to the reference frame."""
+    """Motion of the torso in front of the camera, relative to the reference frame."""
 
-    angle: NDArray[np.float64]
-    """From x towards y (clockwise to the eye), radians. Shape (frames,)."""
-    shift: NDArray[np.float64]
-    """Of the point `center`, px. Shape (frames, 2)."""
-    center: NDArray[np.float64]
-    """Middle of the torso in the reference frame, px. Shape (2,)."""
+    surface: TorsoSurface
+    """The torso's front in the reference frame; it turns around its center."""
+    reference: int
+    """Index of the reference frame, in which the motion is none."""
+    theta: NDArray[np.float64]
+    """Rotation vector (pitch, yaw, roll), radians, and translation, cm. Shape (frames, 6)."""
+    confidence: NDArray[np.float64]
+    """Share of the torso's texture found again, less where halves of it disagree, in [0, 1]; 0
+    where the alignment is not believed. Shape (frames,)."""
     correlation: NDArray[np.float64]
-    """Of each frame with the reference, 0 where alignment is not believed. Shape (frames,)."""
+    """With the reference, in [0, 1], 0 where not believed. Shape (frames,)."""
+    has_motion: NDArray[np.bool_]
+    """False in pieces of the clip in which nothing is believed. Shape (frames,)."""
 
 
 def align_torso(
@@ -60,168 +70,162 @@ def align_torso(
     region: NDArray[np.bool_],
     reference: int,
     *,
+    intrinsics: Intrinsics,
+    depth: float,
+    masks: NDArray[np.uint8] | None = None,
+    cuts: tuple[int, ...] = (),
     on_frame: Callable[[], None] | None = None,
 ) -> TorsoMotion | None:
     """Align the torso of every frame to the reference frame.
 
-    Starts at the reference and goes outwards, each frame from where its neighbour was found.
+    Starts at the reference and goes outwards, each frame from where its neighbour was found; other
+    pieces of the clip start where a search finds the torso again.
 
     Args:
         frames: RGB, square, read one at a time. Shape (frames, side, side, 3).
-        region: Where every frame shows torso. Shape (side, side).
+        region: Where (nearly) all frames show torso. Shape (side, side).
         reference: Index of the reference frame.
+        intrinsics: The camera, with square pixels.
+        depth: Of the torso in front of the camera, cm.
+        masks: How much of each pixel is person, of 255; with them the torso's outline helps where
+            cloth has no texture, and what is behind does not disturb. Shape (frames, side, side).
+        cuts: First frames after a cut, increasing.
         on_frame: Called after each frame.
 
     Returns:
-        The motion, smoothed, gaps interpolated; None if the region is too small, or if most frames
-        do not align.
+        The motion, smoothed, gaps interpolated; None if the region is too small, or if in no piece
+        enough frames align.
     """
-    side = frames.shape[1]
-    work = ALIGN_SIDE
-    small = fit(region.astype(np.uint8), work)
     if region.mean() < LEAST_AREA:
         return None
-    window = _bounding_window(small > 0)
-    region_mask = np.ascontiguousarray(small[window])
+    surface = TorsoSurface.from_region(region, intrinsics, depth=depth)
+    behind, outlined = 128.0, np.where(region, np.uint8(255), np.uint8(0))
+    if masks is not None:
+        outlined = _with_outline(region, masks[reference])
+        behind = _plain(frames[reference], region)
 
-    def look(index: int) -> NDArray[np.float32]:
-        return _gray(frames[index], work, window)
+    def look_at(index: int) -> list[NDArray[np.float32]]:
+        return look(frames[index], None if masks is None else masks[index], behind=behind)
 
-    warps, correlation = _follow(look, len(frames), reference, region_mask, on_frame=on_frame)
-    # A window's pixel centres start at (0, 0) for OpenCV and at `corner` for us.
-    corner = np.array([window[1].start, window[0].start]) + 0.5
-    rows, columns = np.nonzero(region_mask)
-    center = np.array([columns.mean(), rows.mean()])
-    moved = warps[:, :, :2] @ center + warps[:, :, 2]
-    scale = side / work
-    believed = correlation > 0
-    believed[reference] = True
-    if believed.mean() < LEAST_ALIGNED:
+    follower = TorsoFollower(look_at, outlined, surface, reference=reference, frames=len(frames))
+    followed = follower.follow(cuts, on_frame or (lambda: None))
+    theta, has_motion = _steady(followed, cuts)
+    if not has_motion.any():
         return None
-    return _steady(
-        TorsoMotion(
-            angle=interpolate_lost(np.arctan2(warps[:, 1, 0], warps[:, 0, 0]), believed),
-            shift=interpolate_lost((moved - center) * scale, believed),
-            center=(center + corner) * scale,
-            correlation=correlation,
-        ),
-        reference,
+    confidence = np.where(has_motion, followed.confidence, 0.0)
+    correlation = np.where(has_motion, followed.correlation, 0.0)
+    return TorsoMotion(
+        surface, reference, theta - theta[reference], confidence, correlation, has_motion
     )
 
 
-def _follow(
-    look: Callable[[int], NDArray[np.float32]],
-    frames: int,
-    reference: int,
-    region: NDArray[np.uint8],
-    *,
-    on_frame: Callable[[], None] | None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Align all frames, from the reference outwards; (frames, 2, 3) warps and correlations."""
-    warps = np.tile(np.eye(2, 3), (frames, 1, 1))
-    correlation = np.zeros(frames)
-    template = look(reference)
-    for order in (range(reference, frames), range(reference - 1, -1, -1)):
-        warp, missed = np.eye(2, 3, dtype=np.float32), 0
-        for index in order:
-            found, candidate = _align(template, look(index), warp, region)
-            missed += 1
-            if found >= LEAST_CORRELATION and _is_near(warp, candidate, region, missed):
-                correlation[index], warp, missed = found, candidate, 0
-            warps[index] = warp
-            if on_frame:
-                on_frame()
-    return warps, correlation
+def _with_outline(
+    region: NDArray[np.bool_], reference_mask: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Let a region reach beyond the person's outline in the reference frame."""
+    reach = max(1, round(OUTLINE_PX * region.shape[0] / WORK_SIDE))
+    around = cv2.dilate(region.astype(np.uint8), np.ones((2 * reach + 1,) * 2, dtype=np.uint8))
+    ring = (around > 0) & (reference_mask < 128)
+    say = min(1.0, OUTLINE_SAY * max(1.0, ENOUGH_CLOTH / float(region.mean())))
+    return np.where(region, 255, np.where(ring, round(255 * say), 0)).astype(np.uint8)
 
 
-def _bounding_window(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    margin = mask.shape[0] // 20
-    return (
-        slice(max(0, rows[0] - margin), rows[-1] + 1 + margin),
-        slice(max(0, columns[0] - margin), columns[-1] + 1 + margin),
-    )
+def _plain(picture: NDArray[np.uint8], region: NDArray[np.bool_]) -> float:
+    """Choose a gray that the torso does not have."""
+    torso = float(np.median(cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2GRAY)[region]))
+    return torso + PLAIN_CONTRAST if torso < 128 else torso - PLAIN_CONTRAST
 
 
-def _gray(
-    picture: NDArray[np.uint8], side: int, window: tuple[slice, slice]
-) -> NDArray[np.float32]:
-    gray = cv2.cvtColor(fit(np.asarray(picture), side)[window], cv2.COLOR_RGB2GRAY)
-    return np.asarray(cv2.GaussianBlur(gray, (0, 0), 1.0), dtype=np.float32)
+def _steady(
+    followed: Followed, cuts: tuple[int, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Fill gaps and smooth, piece by piece; and tell which frames belong to pieces that align."""
+    theta = np.zeros_like(followed.theta)
+    has_motion = np.zeros(len(theta), dtype=bool)
+    edges = [0, *cuts, len(theta)]
+    for begin, end in itertools.pairwise(edges):
+        piece = slice(begin, end)
+        believed = followed.confidence[piece] > 0
+        if not believed.any() or believed.mean() < LEAST_ALIGNED:
+            continue
+        has_motion[piece] = True
+        filled = interpolate_lost(followed.theta[piece], believed)
+        weight = np.where(believed, followed.confidence[piece], INTERPOLATED_WEIGHT)
+        for kernel, columns in ((TURN_KERNEL, [0, 1, 2, 5]), (PLACE_KERNEL, [3, 4])):
+            theta[piece, columns] = _smooth(filled[:, columns], weight, kernel)
+    return theta, has_motion
 
 
-def _align(
-    template: NDArray[np.float32],
-    picture: NDArray[np.float32],
-    warp: NDArray[np.float32],
-    region: NDArray[np.uint8],
-) -> tuple[float, NDArray[np.float32]]:
-    """One alignment; on failure correlation 0 and the warp it started from."""
-    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ALIGN_STEPS, ALIGN_EPSILON)
-    try:
-        correlation, found = cv2.findTransformECC(
-            template, picture, warp.copy(), cv2.MOTION_EUCLIDEAN, stop, region, 1
-        )
-    except cv2.error:
-        # It raises where the iteration diverges; a flat or a covered torso is no reason to stop.
-        return 0.0, warp
-    return float(correlation), np.asarray(found, dtype=np.float32)
+def _smooth(
+    values: NDArray[np.float64], weight: NDArray[np.float64], kernel: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Average over neighbouring frames, the believed ones before all."""
+    sums = convolve1d(values * weight[:, None], kernel, axis=0, mode="constant")
+    return np.asarray(sums / convolve1d(weight, kernel, mode="constant")[:, None])
 
 
-def _is_near(
-    before: NDArray[np.float32],
-    after: NDArray[np.float32],
-    region: NDArray[np.uint8],
-    frames: int,
-) -> bool:
-    """Whether a torso may move from one warp to the other in so many frames."""
-    steps = min(frames, MOST_FRAMES)
-    rows, columns = np.nonzero(region)
-    change = (after - before) @ np.array([columns.mean(), rows.mean(), 1.0])
-    turn = abs(float(after[1, 0] - before[1, 0]))
-    # A window is as wide as the torso, which is about as wide as the picture.
-    return bool(
-        np.linalg.norm(change) < steps * MOST_SHIFT * max(region.shape) and turn < steps * MOST_TURN
-    )
-
-
-def _steady(motion: TorsoMotion, reference: int) -> TorsoMotion:
-    """Smooth the motion and let it be nothing in the reference frame."""
-    angle = convolve1d(motion.angle, SMOOTHING_KERNEL, axis=0, mode="nearest")
-    shift = convolve1d(motion.shift, SMOOTHING_KERNEL, axis=0, mode="nearest")
-    return motion._replace(angle=angle - angle[reference], shift=shift - shift[reference])
-
-
-def torso_poses(
-    motion: TorsoMotion,
-    reference_pose: NDArray[np.float64],
-    *,
-    depth: float,
-    intrinsics: Intrinsics,
-) -> Poses:
-    """Turn motion in the picture into rigid motion of the camera around a torso that is held still.
-
-    A turn about the optical axis and a shift in the plane at the torso's depth: G_i takes camera
-    space of frame i to camera space of the reference frame, and torso_pose = reference_pose @ G_i.
+def torso_poses(motion: TorsoMotion, poses: Poses) -> Poses:
+    """Turn the torso's motion into poses of the camera around a torso that is held still.
 
     Args:
-        motion: In the picture of `intrinsics`.
-        reference_pose: camera_to_world of the reference frame. Shape (4, 4).
-        depth: Of the torso in front of the camera, cm.
-        intrinsics: The camera, with square pixels.
+        motion: From `align_torso`.
+        poses: The head's, camera_to_world. Shape (frames, 4, 4).
 
     Returns:
-        Equal to `reference_pose` in the reference frame. Shape (frames, 4, 4).
+        Equal to the head's pose in the reference frame; where a whole piece has no motion, from
+        `unseen_torso_poses`. Shape (frames, 4, 4).
     """
-    principal = np.array([intrinsics.cx, intrinsics.cy])
-    turn = Rotation.from_rotvec(-motion.angle[:, None] * np.array([0.0, 0.0, 1.0])).as_matrix()
-    # W: u_i - (center + shift) = A (u_ref - center); solved for u_ref, then u = principal + f p /
-    # z.
-    moved = turn[:, :2, :2] @ (principal - motion.center - motion.shift)[..., None]
-    offset_px = moved[..., 0] + motion.center - principal
-    translation = np.zeros((len(offset_px), 3))
-    translation[:, :2] = offset_px * depth / np.array([intrinsics.fx, intrinsics.fy])
-    return np.asarray(reference_pose @ rigid(turn, translation))
+    turn = Rotation.from_rotvec(motion.theta[:, :3]).as_matrix()
+    center = motion.surface.center
+    moved = rigid(turn, center + motion.theta[:, 3:] - turn @ center)
+    found = poses[motion.reference] @ invert_rigid(moved)
+    if not motion.has_motion.all():
+        guessed = unseen_torso_poses(poses, motion.reference)
+        found[~motion.has_motion] = guessed[~motion.has_motion]
+    return np.asarray(found)
+
+
+def alignment_residual(
+    frames: NDArray[np.uint8], region: NDArray[np.bool_], motion: TorsoMotion, *, every: int = 1
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Tell how much the torso differs from the reference frame, moved back and as it is.
+
+    The mean absolute difference in gray over the region, without its own mean (the light), at 256
+    px. Pixels that come from outside the picture do not count.
+
+    Args:
+        frames: RGB, square. Shape (frames, side, side, 3).
+        region: Where to look. Shape (side, side).
+        motion: From `align_torso`.
+        every: Look at each n-th frame only.
+
+    Returns:
+        Aligned and unaligned, gray levels of 255. Shapes (ceil(frames / every),).
+    """
+    inside = fit(region.astype(np.uint8), WORK_SIDE) > 0
+    still = np.zeros(6)
+
+    def gray(index: int) -> NDArray[np.float32]:
+        small = fit(np.asarray(frames[index]), WORK_SIDE)
+        return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+
+    template = gray(motion.reference)
+    ones = np.ones_like(template)
+
+    def difference(picture: NDArray[np.float32], theta: NDArray[np.float64]) -> float:
+        seen = inside & (draw_back(ones, motion.surface, theta) > 0.999)
+        if not seen.any():
+            return 0.0
+        error = (draw_back(picture, motion.surface, theta) - template)[seen]
+        return float(np.abs(error - error.mean()).mean())
+
+    found = [
+        (difference(picture, motion.theta[index]), difference(picture, still))
+        for index in range(0, len(frames), every)
+        for picture in [gray(index)]
+    ]
+    aligned, unaligned = np.array(found).T
+    return aligned, unaligned
 
 
 def unseen_torso_poses(poses: Poses, reference: int) -> Poses:

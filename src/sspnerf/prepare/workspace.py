@@ -1,114 +1,230 @@
-"""What the stages of `prepare` share: the clip being written, scratch files, who is told."""
+"""What the stages of `prepare` share: arrays, findings, what is done already, who is told.
+
+Everything lies in files: in `.CLIP.partial`, the clip as far as it is, and in its subfolder `work`,
+what does not stay. A stage that has ended leaves `work/STAGE.json` with the hash of its input. So
+nothing is lost when the program is killed, and nothing is believed that was made from other input.
+"""
 
 import hashlib
 import json
-import shutil
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+from pydantic import ValidationError
 
 from sspnerf.config import PrepareConfig
-from sspnerf.data.clip import ClipWriter
-from sspnerf.data.manifest import SpeechFeature, StageRecord
+from sspnerf.data.clip import ARRAYS
+from sspnerf.data.clip_writer import ClipWriter, allocate_array
+from sspnerf.data.manifest import StageRecord
 from sspnerf.geometry.cameras import Intrinsics
-from sspnerf.media.video import VideoInfo
-from sspnerf.prepare.framing import Box
-from sspnerf.prepare.observations import Observations
-from sspnerf.prepare.tracking import FaceTrack
+from sspnerf.geometry.face_mesh import FaceMesh
+from sspnerf.prepare.found import Found, Track
 
 Progress = Callable[[str, int, int], None]
 Warn = Callable[[str], None]
 Scalar = str | int | float | bool | None
+F = TypeVar("F", bound=Found)
 
-# Pages of memory maps are handed back after so many frames.
-RELEASE_EVERY = 128
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One step of `prepare`."""
+
+    run: "Callable[[Workspace], Found]"
+    found: type[Found]
+    needs: tuple[str, ...] = ()
+    """Stages whose arrays or findings it reads."""
+    settings: Callable[[PrepareConfig], dict[str, Scalar]] = field(default=lambda _: {})
+    """What it depends on besides."""
+    leaves: tuple[str, ...] = ()
+    """Files of the clip that it writes."""
+    scratch: tuple[str, ...] = ()
+    """Arrays that it writes and the clip does not keep."""
+    version: int = 1
+    """To be counted up when the same input gives another result."""
 
 
 @dataclass(kw_only=True)
 class Workspace:
-    """One `prepare` in progress. Each stage reads what earlier ones left here, and adds its own."""
+    """One `prepare` in progress."""
 
     video: Path
     settings: PrepareConfig
     writer: ClipWriter
     progress: Progress
     warn: Warn
-    info: VideoInfo
-    frame_rate_hz: float
-    frames: int = 0
-    """Length of the clip; known after decode."""
-    crop: Box = (0, 0, 0, 0)
-    """Square of the source picture; known after decode."""
-    observed: Observations = field(default_factory=lambda: Observations.none(0))
-    """Known after observe."""
-    hair_boxes: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
-    """Square around the head in each frame, px. Shape (frames, 3)."""
-    track: FaceTrack | None = None
-    torso_poses: NDArray[np.float64] | None = None
-    reference_frame: int = 0
-    has_speech: bool = False
-    waveform: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
-    """The video's sound, 16 kHz; known after decode."""
-    features: dict[str, SpeechFeature] = field(default_factory=dict)
     records: dict[str, StageRecord] = field(default_factory=dict)
+    _stage: str = ""
+    _goes_on: bool = False
+    _began_s: float = 0.0
+    _warnings: list[str] = field(default_factory=list)
+    _found: dict[type[Found], Found] = field(default_factory=dict)
     _maps: dict[str, NDArray[Any]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def scratch_folder(self) -> Path:
+        """Where lies what the clip does not keep."""
+        return self.writer.scratch_folder
+
+    def found(self, kind: type[F]) -> F:
+        """Return what an earlier stage has found out."""
+        found = self._found[kind]
+        assert isinstance(found, kind)  # noqa: S101
+        return found
 
     @property
     def intrinsics(self) -> Intrinsics:
-        """The clip's camera."""
-        return Intrinsics.from_field_of_view(self.settings.size, self.settings.size)
+        """The clip's camera; known after `tracking`."""
+        side = self.settings.size
+        return Intrinsics(**self.found(Track).camera.model_dump(), width=side, height=side)
 
-    @property
-    def done_track(self) -> FaceTrack:
-        """The track, which the stage `tracking` has left."""
-        assert self.track is not None, "tracking has not run"  # noqa: S101
-        return self.track
+    def mesh(self) -> FaceMesh:
+        """Read the face at rest; known after `tracking`."""
+        with np.load(self.writer.partial / "mesh.npz") as arrays:
+            return FaceMesh(vertices=arrays["vertices"], triangles=arrays["triangles"])
 
-    def create(self, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
-        """Make one of the clip's arrays, to be filled by this stage and read by later ones."""
-        self._maps[name] = self.writer.create_array(name, shape)
-        return self._maps[name]
+    # --- stages ----------------------------------------------------------------------------------
 
-    def scratch(self, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """Make an array of bytes that does not stay in the clip."""
-        folder = self.writer.partial / "scratch"
-        folder.mkdir(exist_ok=True)
-        self._maps[name] = np.lib.format.open_memmap(
-            folder / f"{name}.npy", mode="w+", dtype=np.uint8, shape=shape
+    def begin(self, name: str, input_hash: str) -> None:
+        """Start a stage, or go on with it where it was begun with the same input."""
+        self._stage, self._warnings, self._began_s = name, [], time.monotonic()
+        note = self.scratch_folder / f"{name}.begun"
+        self._goes_on = note.is_file() and note.read_text() == input_hash
+        if not self._goes_on:
+            self._forget_chunks(name)
+            note.write_text(input_hash)
+
+    def end(self, name: str, found: Found, record: StageRecord) -> None:
+        """Note that a stage is done; from here on it is not done again."""
+        for array in self._maps.values():
+            if isinstance(array, np.memmap):
+                array.flush()
+        self._found[type(found)] = found
+        self.records[name] = record.model_copy(
+            update={
+                "found": found.model_dump(mode="json"),
+                "warnings": tuple(self._warnings),
+                "seconds": round(record.seconds + time.monotonic() - self._began_s, 2),
+            }
         )
+        write_text(self.scratch_folder / f"{name}.json", self.records[name].model_dump_json())
+        self._forget_chunks(name)
+
+    def adopt(self, name: str, stage: Stage, record: StageRecord) -> None:
+        """Take over a stage that an earlier run has ended."""
+        self.records[name] = record
+        self._found[stage.found] = stage.found.model_validate(record.found)
+        self.progress(name, 1, 1)
+        for line in record.warnings:
+            self.warn(line)
+
+    def read_record(self, name: str) -> StageRecord | None:
+        """Read how an earlier run has ended a stage; None if it has not."""
+        return read_record(self.scratch_folder / f"{name}.json")
+
+    def note_warning(self, line: str) -> None:
+        """Tell of something that is not as it should be, now and in clip.json."""
+        self._warnings.append(line)
+        self.warn(line)
+
+    # --- chunks of a stage -----------------------------------------------------------------------
+
+    def is_done(self, chunk: range) -> bool:
+        """Say whether an interrupted run has finished these frames."""
+        return self._mark(chunk).exists()
+
+    def mark_done(self, chunk: range) -> None:
+        """Note that these frames need not be done again; what they left is in the files."""
+        self._mark(chunk).touch()
+
+    def _mark(self, chunk: range) -> Path:
+        return self.scratch_folder / f"{self._stage}.{chunk.start}-{chunk.stop}.done"
+
+    def _forget_chunks(self, name: str) -> None:
+        for file in [*self.scratch_folder.glob(f"{name}.*.done")]:
+            file.unlink()
+        (self.scratch_folder / f"{name}.begun").unlink(missing_ok=True)
+
+    # --- arrays ----------------------------------------------------------------------------------
+
+    def create(
+        self, name: str, shape: tuple[int, ...], dtype: DTypeLike | None = None
+    ) -> NDArray[Any]:
+        """Make an array to be filled: of the clip, or, with a `dtype`, one that it does not keep.
+
+        A stage that goes on finds what it has written already.
+        """
+        path = self._path(name)
+        wanted = np.dtype(ARRAYS[name].dtype if dtype is None else dtype)
+        if self._goes_on and path.is_file():
+            there = np.load(path, mmap_mode="r+")
+            if there.shape == shape and there.dtype == wanted:
+                self._maps[name] = there
+                return self._maps[name]
+        self._maps[name] = allocate_array(path, shape, wanted)
         return self._maps[name]
 
     def array(self, name: str) -> NDArray[Any]:
         """Return an array that an earlier stage has made."""
-        return self._maps[name]
+        with self._lock:
+            if name not in self._maps:
+                self._maps[name] = np.load(self._path(name), mmap_mode="r")
+            return self._maps[name]
 
-    def release(self, index: int) -> None:
-        """Hand the memory of mapped files back now and then; the files keep what was written."""
-        if index % RELEASE_EVERY == RELEASE_EVERY - 1:
-            import mmap
+    def _path(self, name: str) -> Path:
+        folder = self.writer.partial if name in ARRAYS else self.scratch_folder
+        return folder / f"{name}.npy"
 
-            for array in self._maps.values():
-                mapping = getattr(array, "_mmap", None)
-                if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
-                    mapping.madvise(mmap.MADV_DONTNEED)
+    def release(self) -> None:
+        """Hand the memory of mapped files back; the files keep what was written."""
+        import mmap
 
-    def record(self, stage: str, settings: dict[str, Scalar]) -> None:
-        """Note a finished stage: its settings, and the hash of all that went before it."""
-        before = [record.model_dump() for record in self.records.values()]
-        source = source_hash(self.video) if not before else ""
-        content = json.dumps([source, stage, settings, before], sort_keys=True)
-        self.records[stage] = StageRecord(
-            settings=settings, input_hash=hashlib.sha256(content.encode()).hexdigest()
-        )
+        for array in list(self._maps.values()):
+            mapping = getattr(array, "_mmap", None)
+            if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+                mapping.madvise(mmap.MADV_DONTNEED)
 
-    def discard_scratch(self) -> None:
-        """Remove what does not belong into the clip."""
-        self._maps.clear()
-        shutil.rmtree(self.writer.partial / "scratch", ignore_errors=True)
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file that is there as a whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def read_record(path: Path) -> StageRecord | None:
+    """Read what a stage has noted at its end; None if there is nothing whole."""
+    try:
+        return StageRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError, UnicodeDecodeError):
+        return None
+
+
+def stage_keys(
+    stages: dict[str, Stage], settings: PrepareConfig, source: str
+) -> dict[str, StageRecord]:
+    """Say for each stage what it is made from: its settings, and a hash of all its input.
+
+    Args:
+        stages: In order; each after those it needs.
+        settings: Of this run.
+        source: Hash of the video.
+    """
+    planned: dict[str, StageRecord] = {}
+    for name, stage in stages.items():
+        chosen = stage.settings(settings)
+        before = [planned[need].input_hash for need in stage.needs]
+        content = json.dumps([name, stage.version, chosen, source, before], sort_keys=True)
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        planned[name] = StageRecord(settings=chosen, input_hash=digest)
+    return planned
 
 
 def source_hash(video: Path) -> str:

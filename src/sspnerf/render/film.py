@@ -1,7 +1,8 @@
 """Portrait + speech -> frames -> a film with sound."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -11,17 +12,19 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sspnerf.config.clips import COMPUTED_FEATURES
+from sspnerf.data.feature_file import read_feature_file
+from sspnerf.data.speech_features import (
+    FeatureSource,
+    check_same_features,
+    compute_features,
+)
 from sspnerf.errors import MediaError, UsageError
 from sspnerf.media.audio import read_waveform
-from sspnerf.media.speech import (
-    SPEECH_SAMPLE_RATE_HZ,
-    check_waveform,
-    log_mel,
-    match_level,
-)
 from sspnerf.media.film_writer import FilmWriter
+from sspnerf.media.speech import SPEECH_SAMPLE_RATE_HZ, check_waveform, match_level
 from sspnerf.render.frame_arrays import FrameArrays
-from sspnerf.render.portrait import Portrait, RenderedFrame
+from sspnerf.render.portrait import Portrait, PortraitInfo, RenderedFrame
 from sspnerf.render.show import Show, depth_range
 from sspnerf.render.show import show as draw
 
@@ -48,6 +51,7 @@ class Film:
         *,
         poses: Float[Tensor, "poses 4 4"] | None = None,
         torso: Torso = "tracked",
+        feature_file: Path | None = None,
     ) -> None:
         """Prepare the speech; nothing is rendered yet.
 
@@ -57,16 +61,19 @@ class Film:
             poses: camera_to_world to show, there and back; None: the clip's. Shape (poses, 4, 4).
             torso: Whether the torso moves as in the clip, or follows the head; with `poses` it
                 always follows.
+            feature_file: The waveform's features, for a portrait that listens to brought ones.
         """
         self.portrait = portrait
         self.waveform = waveform
-        level = match_level(waveform, portrait.info.speech_level_db)
-        self._features = speech_features(portrait.info.speech_feature, level)
+        self._features = speech_features(portrait.info, waveform, feature_file=feature_file)
         seconds = len(waveform) / SPEECH_SAMPLE_RATE_HZ
         self.frames = max(1, round(seconds * portrait.info.frame_rate_hz))
-        shown = portrait.poses if poses is None else poses
-        self.poses = shown[[there_and_back(i, len(shown)) for i in range(self.frames)]]
-        self._clip_frame = [there_and_back(i, portrait.frames) for i in range(self.frames)]
+        piece = longest_piece(portrait.frames, portrait.info.cuts)
+        self._clip_frame = [piece.start + there_and_back(i, len(piece)) for i in range(self.frames)]
+        if poses is None:
+            self.poses = portrait.poses[self._clip_frame]
+        else:
+            self.poses = poses[[there_and_back(i, len(poses)) for i in range(self.frames)]]
         if poses is None and torso == "tracked":
             self.torso_poses = portrait.torso_poses[self._clip_frame]
         else:
@@ -147,6 +154,7 @@ def speak(
     *,
     poses: NDArray[np.floating] | None = None,
     torso: Torso | None = None,
+    feature_file: Path | str | None = None,
 ) -> Film:
     """Let a portrait say a recording, with the blinks of its clip.
 
@@ -157,14 +165,18 @@ def speak(
             back if they are fewer than the film's frames. None: the clip's. Shape (poses, 4, 4).
         torso: "tracked": as in the clip, the default for the clip's poses. "follow": predicted
             from the head's, the only choice for others.
+        feature_file: The recording's features as .npy, for a portrait that was trained with
+            features of the kind `npy` or imported ones, and only for such a one.
 
     Returns:
         The film, which renders while one iterates over it.
 
     Raises:
         MediaError: If the file cannot be read or holds no sound, or the waveform is not finite.
-        UsageError: If the waveform is not of floats, the poses are not rigid transforms, or the
-            clip's torso is wanted for other poses.
+        UsageError: If the waveform is not of floats, the poses are not rigid transforms, the
+            clip's torso is wanted for other poses, or the features do not fit the portrait.
+        PortraitError: If the network that the portrait listens with is not the one of its training.
+        SspnerfError: If that network cannot be had.
     """
     shown = None if poses is None else check_poses(poses)
     if shown is not None and torso == "tracked":
@@ -184,7 +196,8 @@ def speak(
         waveform = read_waveform(Path(speech), sample_rate_hz=SPEECH_SAMPLE_RATE_HZ)
     if not len(waveform):
         raise MediaError("the speech is empty", "give a recording of at least one frame's length")
-    return Film(portrait, waveform, poses=shown, torso=torso or "tracked")
+    file = None if feature_file is None else Path(feature_file)
+    return Film(portrait, waveform, poses=shown, torso=torso or "tracked", feature_file=file)
 
 
 def read_poses(path: Path) -> NDArray[np.floating]:
@@ -233,18 +246,48 @@ def check_poses(poses: NDArray[np.floating]) -> Float[Tensor, "poses 4 4"]:
     return torch.from_numpy(poses.astype(np.float32))
 
 
-def speech_features(name: str, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Compute the features that a portrait was trained with.
+def speech_features(
+    info: PortraitInfo, waveform: NDArray[np.float32], *, feature_file: Path | None = None
+) -> NDArray[np.float32]:
+    """Compute or read the features that a portrait was trained with.
+
+    Args:
+        info: What the portrait listens to, and how loud.
+        waveform: The recording, mono at 16 kHz. Shape (samples,).
+        feature_file: Its features, if they are of a kind that the user brings.
+
+    Returns:
+        Features at the portrait's rate. Shape (feature_frames, feature_dim).
 
     Raises:
-        UsageError: If this kind of features cannot be computed from a recording here.
+        UsageError: If a file is missing, given in vain, or does not fit.
+        PortraitError: If the network is not the one of the training.
+        SspnerfError: If the network cannot be had.
     """
-    if name != "logmel":
+    is_brought = info.speech_feature not in COMPUTED_FEATURES
+    if is_brought and feature_file is not None:
+        seconds = len(waveform) / SPEECH_SAMPLE_RATE_HZ
+        rate_hz = info.speech_rate_hz
+        return read_feature_file(feature_file, seconds=seconds, rate_hz=rate_hz, like=info.heard)[0]
+    if feature_file is not None:
         raise UsageError(
-            f"the portrait listens to {name} features; this version computes logmel only",
-            "train it with --speech-feature logmel",
+            f"the portrait listens to {info.speech_feature} features and computes them itself",
+            "leave --feature-file out",
         )
-    return log_mel(waveform)
+    source = FeatureSource(info.speech_feature, info.speech_model, info.speech_layer)
+    features, told = compute_features(match_level(waveform, info.speech_level_db), source)
+    check_same_features(info.speech_feature, told, info.heard)
+    return features
+
+
+def longest_piece(frames: int, cuts: Sequence[int]) -> range:
+    """Choose the longest stretch of a clip without a cut; the first of several.
+
+    Example:
+        >>> longest_piece(10, (2, 7))
+        range(2, 7)
+    """
+    return max((range(*edges) for edges in pairwise((0, *cuts, frames))), key=len)
 
 
 def there_and_back(index: int, frames: int) -> int:

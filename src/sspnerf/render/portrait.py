@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sspnerf.config import PRESETS, from_toml
-from sspnerf.data.manifest import Camera
+from sspnerf.data.manifest import Camera, SpeechFeature
 from sspnerf.errors import PortraitError, UsageError
 from sspnerf.fields.conditioning import frame_windows, neighbour_frames
 from sspnerf.fields.driven_field import DrivenField
@@ -48,12 +48,20 @@ class PortraitInfo(BaseModel):
     """The video that it was learned from."""
     licence: str
     frame_rate_hz: float
+    cuts: tuple[int, ...] = ()
+    """First frames of the clip after a cut; films do not play across them."""
     width: int
     height: int
     camera: Camera
     speech_feature: str
     speech_rate_hz: float
     feature_dim: int
+    speech_model: str = ""
+    """Network that hears; empty for features that need none."""
+    speech_layer: int | None = None
+    """Layer of that network."""
+    speech_weights: str = ""
+    """Fingerprint of that network's weights."""
     speech_level_db: float
     """Level of the speech that it was learned from, dBFS; new speech is brought to it."""
     mesh_vertices: int
@@ -68,6 +76,17 @@ class PortraitInfo(BaseModel):
     def intrinsics(self) -> Intrinsics:
         """The camera with the picture's size."""
         return Intrinsics(**self.camera.model_dump(), width=self.width, height=self.height)
+
+    @property
+    def heard(self) -> SpeechFeature:
+        """The features that it listens to."""
+        return SpeechFeature(
+            rate_hz=self.speech_rate_hz,
+            dim=self.feature_dim,
+            model=self.speech_model,
+            layer=self.speech_layer,
+            weights=self.speech_weights,
+        )
 
 
 class RenderedFrame(NamedTuple):

@@ -1,16 +1,18 @@
 """Which clip and which speech a run was trained on: source.json, and whether a clip is that one."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sspnerf.data.clip import Clip
+from sspnerf.data.manifest import SpeechFeature
+from sspnerf.data.speech_features import FeatureSource, compute_features
 from sspnerf.errors import ClipError, PortraitError
 from sspnerf.media.audio import read_waveform
 from sspnerf.media.speech import SPEECH_SAMPLE_RATE_HZ
-from sspnerf.render.film import speech_features
 
 SOURCE_NAME = "source.json"
 
@@ -29,10 +31,12 @@ class Source(BaseModel):
     frames: int
     width: int
     height: int
+    heard: SpeechFeature | None = None
+    """The features that drove the training."""
 
     @classmethod
-    def of(cls, clip: Clip, speech: Path | None) -> "Source":
-        """Describe a clip."""
+    def of(cls, clip: Clip, speech: Path | None, *, heard: SpeechFeature | None = None) -> "Source":
+        """Describe a clip, and what drives it."""
         return cls(
             clip=str(clip.path.resolve()),
             speech=None if speech is None else str(speech.resolve()),
@@ -40,6 +44,7 @@ class Source(BaseModel):
             frames=clip.manifest.frames,
             width=clip.manifest.width,
             height=clip.manifest.height,
+            heard=heard,
         )
 
     def check(self, clip: Clip) -> None:
@@ -58,28 +63,42 @@ class Source(BaseModel):
                 )
 
 
-def read_speech(
-    clip: Clip, speech: Path | None, *, feature: str
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+class Heard(NamedTuple):
+    """What drives a clip."""
+
+    features: NDArray[np.float32]
+    """Shape (feature_frames, feature_dim)."""
+    told: SpeechFeature
+    """What the features are."""
+    waveform: NDArray[np.float32]
+    """Mono at 16 kHz. Shape (samples,)."""
+
+
+def read_speech(clip: Clip, speech: Path | None, *, kind: str) -> Heard:
     """Read what drives a clip: its own sound, or the recording that was given instead.
 
     Args:
         clip: The clip.
-        speech: A recording of the same take, or None.
-        feature: Kind of speech features.
+        speech: A recording of the same take, or None. The network that hears it is the one of the
+            clip's features, or the published one if the clip has none of this kind.
+        kind: Kind of speech features.
 
     Returns:
-        Features (feature_frames, feature_dim), and the waveform (samples,) at 16 kHz.
+        Features, what they are, and the waveform.
 
     Raises:
         ClipError: If the clip has no sound or no such features, and no recording is given.
         MediaError: If the recording cannot be read.
+        UsageError: If such features cannot be computed from a recording.
+        SspnerfError: If the network that computes them cannot be had.
     """
     if speech is None:
         waveform = clip.speech()
-        return np.array(clip.feature(feature)), waveform
+        return Heard(np.array(clip.feature(kind)), clip.manifest.features[kind], waveform)
     waveform = read_waveform(speech, sample_rate_hz=SPEECH_SAMPLE_RATE_HZ)
-    return speech_features(feature, waveform), waveform
+    known = clip.manifest.features.get(kind)
+    source = FeatureSource(kind) if known is None else FeatureSource(kind, known.model, known.layer)
+    return Heard(*compute_features(waveform, source), waveform)
 
 
 def write_source(run: Path, source: Source) -> None:

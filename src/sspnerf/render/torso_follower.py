@@ -7,6 +7,7 @@ since some moments of the last second; history counts in seconds, so a follower 
 rate holds at any other.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -51,6 +52,7 @@ class TorsoFollower:
         *,
         valid: Bool[Tensor, " frames"],
         frame_rate_hz: float,
+        cuts: Sequence[int] = (),
     ) -> "TorsoFollower":
         """Learn from tracked frames how a torso follows its head.
 
@@ -59,6 +61,7 @@ class TorsoFollower:
             torso_poses: camera_to_world with the torso held still. Shape (frames, 4, 4).
             valid: Which frames to learn from. Shape (frames,).
             frame_rate_hz: Frames per second.
+            cuts: First frames after a cut: history begins anew there.
 
         Raises:
             ValueError: If no frame is valid.
@@ -68,7 +71,7 @@ class TorsoFollower:
         poses, torso_poses = poses.double(), torso_poses.double()
         reference = _mean_pose(poses[valid])
         head = _motion(reference, poses)
-        inputs = _with_history(head, frame_rate_hz=frame_rate_hz)[valid]
+        inputs = _with_history(head, frame_rate_hz=frame_rate_hz, cuts=cuts)[valid]
         torso = _motion(reference, torso_poses[valid])
         size = head[valid].std(dim=0, correction=0).clamp(min=LEAST_MOTION)
         scaled = inputs / size.repeat(1 + len(LAGS_S))
@@ -120,13 +123,18 @@ def _motion(
 
 
 def _with_history(
-    motion: Float[Tensor, "frames 6"], *, frame_rate_hz: float
+    motion: Float[Tensor, "frames 6"], *, frame_rate_hz: float, cuts: Sequence[int] = ()
 ) -> Float[Tensor, "frames inputs"]:
-    """Put the motion and its change since each lag side by side, between frames linearly."""
+    """Put the motion and its change since each lag side by side, between frames linearly.
+
+    Before the first frame, and before a cut, the head has been where it is in the next one.
+    """
     frame = torch.arange(len(motion), dtype=motion.dtype)
+    starts = torch.tensor([0, *cuts], dtype=motion.dtype)
+    first = starts[torch.searchsorted(starts, frame, right=True) - 1]
     inputs = [motion]
     for lag_s in LAGS_S:
-        moment = (frame - lag_s * frame_rate_hz).clamp(min=0)
+        moment = torch.maximum(frame - lag_s * frame_rate_hz, first)
         before = moment.floor().long()
         after = (before + 1).clamp(max=len(motion) - 1)
         then = torch.lerp(motion[before], motion[after], (moment - before)[:, None])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sspnerf.config import TrainConfig, to_toml
 from sspnerf.data.dataset import ClipDataset
+from sspnerf.data.manifest import SpeechFeature
 from sspnerf.data.pixel_sampling import PERSON_THRESHOLD
 from sspnerf.fields.driven_field import DrivenField
 from sspnerf.fields.driven_planes import DrivenPlanes
@@ -33,6 +34,8 @@ class Speech(NamedTuple):
     """Features per second."""
     level_db: float
     """Active level of the recording, dBFS."""
+    told: SpeechFeature | None = None
+    """Which network computed the features; None: none did."""
 
 
 class Tracked(NamedTuple):
@@ -87,19 +90,23 @@ class Snapshots:
         return Portrait(self._info(progress), self.driven, arrays)
 
     def _info(self, progress: float) -> PortraitInfo:
-        clip = self.dataset.clip
+        clip, speech = self.dataset.clip, self.speech
         manifest = clip.manifest
         return PortraitInfo(
             source=manifest.source,
             licence=manifest.licence,
             frame_rate_hz=manifest.frame_rate_hz,
+            cuts=manifest.cuts,
             width=manifest.width,
             height=manifest.height,
             camera=manifest.camera,
             speech_feature=self.config.speech_feature,
-            speech_rate_hz=self.speech.rate_hz,
-            feature_dim=self.speech.features.shape[1],
-            speech_level_db=self.speech.level_db,
+            speech_rate_hz=speech.rate_hz,
+            feature_dim=speech.features.shape[1],
+            speech_model=speech.told.model if speech.told else "",
+            speech_layer=speech.told.layer if speech.told else None,
+            speech_weights=speech.told.weights if speech.told else "",
+            speech_level_db=speech.level_db,
             mesh_vertices=len(clip.mesh.vertices),
             band_scale=band_scale(self.config, moment_of(self.config, progress).progress),
             training_frames=len(self.dataset.training),
@@ -141,4 +148,5 @@ class Snapshots:
             self.tracked.torso_poses,
             valid=valid,
             frame_rate_hz=self.dataset.clip.manifest.frame_rate_hz,
+            cuts=self.dataset.clip.manifest.cuts,
         )

@@ -16,11 +16,12 @@ from PIL import Image
 from sspnerf.config import PRESETS, TrainConfig, VolumeConfig, read_settings, to_toml
 from sspnerf.data.clip import Clip, open_clip
 from sspnerf.data.dataset import ClipDataset, split_frames
+from sspnerf.data.speech_features import check_same_features
 from sspnerf.errors import PortraitError, TrainingError, UsageError
 from sspnerf.evaluate.held_out import render_held_out, side_by_side
 from sspnerf.evaluate.plots import plot_ray_schedule
 from sspnerf.geometry.face_mesh import RECESSION
-from sspnerf.media.speech import LOG_MEL_RATE_HZ, SPEECH_SAMPLE_RATE_HZ, active_level_db
+from sspnerf.media.speech import SPEECH_SAMPLE_RATE_HZ, active_level_db
 from sspnerf.render.source import Source, read_source, read_speech, write_source
 from sspnerf.train.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from sspnerf.train.learner import PortraitLearner, StepReport
@@ -84,13 +85,14 @@ def train(
     _check_place(run, overwrite=overwrite)
     opened = open_clip(clip)
     config = fit_to_clip(config or PRESETS["fast"], opened)
-    learner = PortraitLearner(config, ClipDataset(opened), _read_speech(opened, config, speech))
+    heard = _read_speech(opened, config, speech)
+    learner = PortraitLearner(config, ClipDataset(opened), heard)
     # Everything that can be refused has been: only now the run before is given up.
     if run.exists():
         shutil.rmtree(run)
     run.mkdir(parents=True)
     (run / CONFIG_NAME).write_text(tomli_w.dumps(to_toml(config)), encoding="utf-8")
-    write_source(run, Source.of(opened, speech))
+    write_source(run, Source.of(opened, speech, heard=heard.told))
     _Loop(run, learner, progress).run()
     return run
 
@@ -113,6 +115,8 @@ def resume(clip: Path, run: Path, *, progress: ProgressCallback | None = None) -
     source.check(opened)
     config = read_settings(run / CONFIG_NAME, PRESETS["fast"])
     heard = _read_speech(opened, config, None if source.speech is None else Path(source.speech))
+    if source.heard is not None and heard.told is not None:
+        check_same_features(config.speech_feature, heard.told, source.heard)
     learner = PortraitLearner(config, ClipDataset(opened), heard)
     try:
         learner.load_state(checkpoint.tensors, checkpoint.plain)
@@ -158,7 +162,7 @@ def fit_to_clip(config: TrainConfig, clip: Clip) -> TrainConfig:
     """Fill in settings that depend on the clip: what the camera sees, and how far away."""
     camera, field, volume = clip.manifest.intrinsics, config.field, config.volume
     # From the camera to the head; the picture's rim lies further back, as the torso recedes.
-    training = np.arange(len(split_frames(clip.manifest.frames)[0]))
+    training = np.arange(len(split_frames(clip.manifest.frames, clip.manifest.cuts)[0]))
     seen = clip.poses[training[clip.valid[training]]] if clip.valid[training].any() else clip.poses
     distance = float(np.median(np.linalg.norm(seen[:, :3, 3], axis=1)))
     if config.architecture != "planes":
@@ -183,19 +187,18 @@ def _fit_volume(volume: VolumeConfig, distance: float) -> VolumeConfig:
 
 
 def _read_speech(clip: Clip, config: TrainConfig, speech: Path | None) -> Speech:
-    name, manifest = config.speech_feature, clip.manifest
+    manifest = clip.manifest
     seconds = manifest.frames / manifest.frame_rate_hz
-    features, waveform = read_speech(clip, speech, feature=name)
-    heard = len(waveform) / SPEECH_SAMPLE_RATE_HZ
-    if speech is not None and abs(heard - seconds) > SPEECH_TOLERANCE_S:
+    heard = read_speech(clip, speech, kind=config.speech_feature)
+    lasts = len(heard.waveform) / SPEECH_SAMPLE_RATE_HZ
+    if speech is not None and abs(lasts - seconds) > SPEECH_TOLERANCE_S:
         raise UsageError(
-            f"{speech} lasts {heard:.1f} s and the clip {seconds:.1f} s",
+            f"{speech} lasts {lasts:.1f} s and the clip {seconds:.1f} s",
             "give a recording of the same take, cut to the same length",
         )
-    training = len(split_frames(manifest.frames)[0]) / manifest.frames
-    level_db = active_level_db(waveform[: round(training * len(waveform))])
-    rate_hz = manifest.features[name].rate_hz if speech is None else LOG_MEL_RATE_HZ
-    return Speech(features, rate_hz, level_db)
+    training = len(split_frames(manifest.frames, manifest.cuts)[0]) / manifest.frames
+    level_db = active_level_db(heard.waveform[: round(training * len(heard.waveform))])
+    return Speech(heard.features, heard.told.rate_hz, level_db, heard.told)
 
 
 class _Loop:

@@ -1,0 +1,1 @@
+"""Clips from and to the folders of other systems: AD-NeRF's data layout (docs/import.md)."""

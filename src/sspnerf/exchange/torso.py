@@ -1,0 +1,75 @@
+"""The torso's own poses in imported pictures, which the layout does not hold.
+
+Uses of `prepare`: the alignment of the torso.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sspnerf.data.semantics import SemanticClass
+from sspnerf.exchange.conventions import Poses
+from sspnerf.exchange.face import Face
+from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.prepare import torso as motion_of
+from sspnerf.prepare.background import SAMPLE_FRAMES, spread_evenly
+from sspnerf.prepare.face_regions import CHIN
+from sspnerf.prepare.tracking import invert_rigid
+
+
+class Torso(NamedTuple):
+    """The torso through the clip."""
+
+    poses: Poses
+    """Shape (frames, 4, 4)."""
+    confidence: NDArray[np.float64]
+    """[0, 1]; 0 where the pose is a guess. Shape (frames,)."""
+    reference_frame: int
+
+
+def find_torso(
+    frames: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    mask: NDArray[np.uint8],
+    face: Face,
+    intrinsics: Intrinsics,
+    *,
+    tick: Callable[[], None],
+) -> Torso:
+    """Align the torso's picture to that of a frame in the middle.
+
+    Args:
+        frames: RGB, square. Shape (frames, side, side, 3).
+        labels: `SemanticClass` values. Shape (frames, side, side).
+        mask: 255 = certainly person. Shape (frames, side, side).
+        face: In our world.
+        intrinsics: Of the frames.
+        tick: Called after each frame.
+
+    Returns:
+        All confidence 0 if it cannot be aligned: it follows the head by half then.
+    """
+    valid = np.flatnonzero(face.valid)
+    reference = int(valid[np.abs(valid - len(frames) // 2).argmin()])
+    chosen = valid[spread_evenly(len(valid), SAMPLE_FRAMES)]
+    region = motion_of.reliable_region(
+        (labels[index] == SemanticClass.TORSO for index in chosen),
+        lowest_chin=float(np.percentile(face.landmarks[:, CHIN, 1], 98)),
+    )
+    to_camera = invert_rigid(face.poses[reference])
+    chin = to_camera[:3, :3] @ face.rest[CHIN] + to_camera[:3, 3]
+    motion = motion_of.align_torso(
+        frames,
+        region,
+        reference,
+        intrinsics=intrinsics,
+        depth=float(chin[2]) + motion_of.BEHIND_CHIN_CM,
+        masks=mask,
+        on_frame=tick,
+    )
+    if motion is None:
+        guess = motion_of.unseen_torso_poses(face.poses, reference)
+        return Torso(guess, np.zeros(len(frames)), reference)
+    return Torso(motion_of.torso_poses(motion, face.poses), motion.confidence, reference)

@@ -1,0 +1,69 @@
+"""Stage `torso`: the torso's own pose in every frame."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sspnerf.data.semantics import SemanticClass
+from sspnerf.prepare import torso as motion_of
+from sspnerf.prepare.background import SAMPLE_FRAMES, spread_evenly
+from sspnerf.prepare.face_regions import CHIN
+from sspnerf.prepare.found import Faces, Take, TorsoTrack, Track
+from sspnerf.prepare.poses import invert_rigid
+from sspnerf.prepare.workspace import Stage, Workspace
+
+
+def run(work: Workspace) -> TorsoTrack:
+    """Align the torso's picture; where it cannot be, let it follow the head."""
+    take, track = work.found(Take), work.found(Track)
+    poses = np.asarray(work.array("poses"), np.float64)
+    done = iter(range(1, take.frames + 1))
+    motion = motion_of.align_torso(
+        work.array("frames"),
+        _region(work),
+        track.reference_frame,
+        intrinsics=work.intrinsics,
+        depth=_depth(work, poses[track.reference_frame]),
+        masks=work.array("mask"),
+        cuts=work.found(Faces).cuts,
+        on_frame=lambda: work.progress("torso", next(done), take.frames),
+    )
+    if motion is None:
+        work.note_warning(
+            "the torso cannot be aligned from frame to frame; its pose follows the head's by half"
+        )
+        confidence = np.zeros(take.frames)
+        torso_poses = motion_of.unseen_torso_poses(poses, track.reference_frame)
+    else:
+        confidence = motion.confidence
+        torso_poses = motion_of.torso_poses(motion, poses)
+    work.writer.write_array("torso_poses", torso_poses)
+    work.writer.write_array("torso_confidence", confidence)
+    return TorsoTrack(
+        is_seen=motion is not None, mean_confidence=round(float(confidence.mean()), 4)
+    )
+
+
+def _region(work: Workspace) -> NDArray[np.bool_]:
+    """Where nearly all frames show torso."""
+    labels, landmarks = work.array("labels"), work.array("landmarks")
+    seen = np.flatnonzero(work.array("valid"))
+    chosen = seen[spread_evenly(len(seen), SAMPLE_FRAMES)]
+    return motion_of.reliable_region(
+        (labels[index] == SemanticClass.TORSO for index in chosen),
+        lowest_chin=float(np.percentile(landmarks[:, CHIN, 1], 98)),
+    )
+
+
+def _depth(work: Workspace, pose: NDArray[np.float64]) -> float:
+    """Depth of the torso in the reference frame, cm."""
+    to_camera = invert_rigid(pose)
+    chin = to_camera[:3, :3] @ work.mesh().vertices[CHIN] + to_camera[:3, 3]
+    return float(chin[2]) + motion_of.BEHIND_CHIN_CM
+
+
+STAGE = Stage(
+    run=run,
+    found=TorsoTrack,
+    needs=("decode", "landmarks", "tracking", "parsing"),
+    leaves=("torso_poses.npy", "torso_confidence.npy"),
+)
