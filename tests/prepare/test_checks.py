@@ -173,6 +173,13 @@ def test_single_samples_and_what_is_not_known_are_no_reason_to_warn():
     )
 
 
+def test_what_is_interpolated_where_no_face_was_found_is_not_judged():
+    lost = changed("valid", slice(50, 60), False)
+    for values in (lost.turned_deg, lost.error_px, lost.face.outside):
+        values[50:60] = 90.0
+    assert only(lost).sentence == "no face is found from 2.0 s to 2.4 s"
+
+
 def test_a_moving_camera_is_not_said_to_be_a_changing_background_too():
     moving = changed("camera_shift", slice(10, 20), 0.03)
     moving.background_change[10:20] = 30

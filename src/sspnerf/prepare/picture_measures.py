@@ -162,7 +162,7 @@ def _fit_shift(
         return _Fit(np.array([1.0, 0.0]), np.zeros(2), np.inf, np.inf)
     slopes = [cv2.Sobel(moved, cv2.CV_32F, *d, scale=1 / 8)[inside] for d in ((1, 0), (0, 1))]
     known = first[inside].astype(np.float64)
-    rows = np.stack((known, np.ones_like(known), slopes[0], slopes[1]), axis=1)
+    rows = np.stack((known, np.ones_like(known), -slopes[0], -slopes[1]), axis=1)
     target = moved[inside].astype(np.float64)
     weight = np.ones_like(target)
     answer: NDArray[Any] = np.zeros(4)

@@ -76,7 +76,7 @@ def when_said(stretches: Sequence[range], frames: int, rate_hz: float) -> str:
 
 def _one_said(part: range, frames: int, rate_hz: float) -> str:
     first, last = moment(part.start / rate_hz), moment(part.stop / rate_hz)
-    if part.stop >= frames and part.start > 0:
+    if part.stop >= frames:
         return f"from {first} on"
     if len(part) < 0.3 * rate_hz:
         return f"at {first}"
