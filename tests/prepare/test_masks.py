@@ -20,7 +20,7 @@ from sspnerf.prepare.masks import (
     box_to_window,
     fit,
     head_box,
-    one_opencv_thread,
+    one_thread_each,
     sharpen_silhouette,
     window_to_frame,
 )
@@ -114,7 +114,7 @@ def test_fitting_averages_where_it_shrinks():
 
 def test_opencvs_threads_are_given_back():
     before = cv2.getNumThreads()
-    with one_opencv_thread():
+    with one_thread_each():
         assert cv2.getNumThreads() == 1
     assert cv2.getNumThreads() == before
 

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
-from sspnerf.prepare.masks import one_opencv_thread
 from sspnerf.prepare.workspace import Workspace
 
 CHUNK_FRAMES = 128
@@ -41,7 +40,7 @@ def over_chunks(work: Workspace, name: str, frames: int, process: Callable[[rang
     left = [chunk for chunk in chunks if not work.is_done(chunk)]
     done = frames - sum(map(len, left))
     work.progress(name, done, frames)
-    with one_opencv_thread(), ThreadPoolExecutor(threads()) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         running = {pool.submit(process, chunk): chunk for chunk in left}
         try:
             while running:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 PERSON_SIDE = 256
 # At 256 px the hair network loses dark and blond hair alike; it is run rarely instead.
@@ -158,15 +159,17 @@ class HairNetwork(SegmentationNetwork):
 
 
 @contextlib.contextmanager
-def one_opencv_thread() -> Iterator[None]:
-    """Let OpenCV work on the calling thread only, for as long as this lasts.
+def one_thread_each() -> Iterator[None]:
+    """Let OpenCV and NumPy work on the thread that calls them only, for as long as this lasts.
 
-    Its thread pool waits busily; two of our own threads with a network each need a third less.
+    Their thread pools wait busily: two of our own threads with a network each need half the
+    processor time without.
     """
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        yield
+        with threadpool_limits(1, user_api="blas"):
+            yield
     finally:
         cv2.setNumThreads(threads)
 

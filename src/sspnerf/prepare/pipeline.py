@@ -12,6 +12,7 @@ from sspnerf.errors import ClipError
 from sspnerf.media.video import probe_video
 from sspnerf.perception.models import model_path
 from sspnerf.prepare.found import Faces, Features, Sound, Take, Track
+from sspnerf.prepare.masks import one_thread_each
 from sspnerf.prepare.parsers import parser_models
 from sspnerf.prepare.stages import (
     background,
@@ -157,12 +158,13 @@ def _run(work: Workspace, planned: Mapping[str, StageRecord]) -> None:
     folders = (work.writer.partial, work.scratch_folder)
     files = {file.name for folder in folders for file in folder.iterdir()}
     running = stages_to_run(STAGES, planned, done, files)
-    for name, stage in STAGES.items():
-        if name in running:
-            work.begin(name, planned[name].input_hash)
-            work.end(name, stage.run(work), planned[name])
-        else:
-            work.adopt(name, stage, done[name])
+    with one_thread_each():
+        for name, stage in STAGES.items():
+            if name in running:
+                work.begin(name, planned[name].input_hash)
+                work.end(name, stage.run(work), planned[name])
+            else:
+                work.adopt(name, stage, done[name])
 
 
 def note_plan(path: Path, planned: Mapping[str, StageRecord]) -> None:

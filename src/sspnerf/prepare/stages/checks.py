@@ -21,7 +21,6 @@ from sspnerf.prepare.face_frames import FaceBoxes, find_repeated
 from sspnerf.prepare.face_regions import CHIN
 from sspnerf.prepare.flicker import label_flicker
 from sspnerf.prepare.found import Checked, Faces, Sound, Take, TorsoTrack, Track
-from sspnerf.prepare.masks import one_opencv_thread
 from sspnerf.prepare.measures import (
     cut_off,
     face_boxes,
@@ -75,15 +74,14 @@ _ADVICE = {
 def run(work: Workspace) -> Checked:
     """Measure, write the page, warn of what is serious."""
     steps = 5
-    with one_opencv_thread():
-        work.progress("checks", 0, steps)
-        measured = _measure(work)
-        work.progress("checks", 1, steps)
-        evidence = _evidence(work, measured)
-        work.progress("checks", 2, steps)
-        shown = _draw(work, sample_frames(measured.frames, measured.frame_rate_hz))
-        doubtful = _draw(work, doubtful_frames(measured))
-        work.progress("checks", 3, steps)
+    work.progress("checks", 0, steps)
+    measured = _measure(work)
+    work.progress("checks", 1, steps)
+    evidence = _evidence(work, measured)
+    work.progress("checks", 2, steps)
+    shown = _draw(work, sample_frames(measured.frames, measured.frame_rate_hz))
+    doubtful = _draw(work, doubtful_frames(measured))
+    work.progress("checks", 3, steps)
     page = to_html(_report(work, evidence, samples=shown, doubtful=doubtful))
     work.progress("checks", 4, steps)
     write_text(work.writer.partial / REPORT_NAME, page)

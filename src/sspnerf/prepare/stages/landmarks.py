@@ -28,7 +28,6 @@ from sspnerf.prepare.masks import (
     PersonNetwork,
     fit,
     head_box,
-    one_opencv_thread,
     to_bytes,
 )
 from sspnerf.prepare.observations import Observations
@@ -61,7 +60,7 @@ def run(work: Workspace) -> Faces:
         recent: deque[NDArray[np.uint8]] = deque(maxlen=WARM_UP)
         for _ in range(left[0].start - first):
             recent.append(next(pictures))
-        with one_opencv_thread(), _MaskNetworks(arrays) as masks:
+        with _MaskNetworks(arrays) as masks:
             for chunk in left:
                 _look(work, chunk, pictures, recent, arrays=arrays, masks=masks)
     valid = arrays.observed.valid

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from sspnerf.data.semantics import SemanticClass
 from sspnerf.prepare import torso as motion_of
 from sspnerf.prepare.background import SAMPLE_FRAMES, spread_evenly
+from sspnerf.prepare.chunks import CHUNK_FRAMES
 from sspnerf.prepare.face_regions import CHIN
 from sspnerf.prepare.found import Faces, Take, TorsoTrack, Track
 from sspnerf.prepare.poses import invert_rigid
@@ -17,6 +18,13 @@ def run(work: Workspace) -> TorsoTrack:
     take, track = work.found(Take), work.found(Track)
     poses = np.asarray(work.array("poses"), np.float64)
     done = iter(range(1, take.frames + 1))
+
+    def on_frame() -> None:
+        looked = next(done)
+        if looked % CHUNK_FRAMES == 0:
+            work.release()
+        work.progress("torso", looked, take.frames)
+
     motion = motion_of.align_torso(
         work.array("frames"),
         _region(work),
@@ -25,7 +33,7 @@ def run(work: Workspace) -> TorsoTrack:
         depth=_depth(work, poses[track.reference_frame]),
         masks=work.array("mask"),
         cuts=work.found(Faces).cuts,
-        on_frame=lambda: work.progress("torso", next(done), take.frames),
+        on_frame=on_frame,
     )
     if motion is None:
         work.note_warning(
