@@ -2,7 +2,8 @@
 
 import torch
 
-from sspnerf.geometry.cameras import Intrinsics, pixel_centers
+from sspnerf.geometry.cameras import pixel_centers
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.geometry.rays import RayBundle, cast_rays
 
 SIZE, RADIUS, DISTANCE = 24, 6.0, 60.0

@@ -15,7 +15,8 @@ from sspnerf.exchange.conventions import (
     poses_from_layout,
     poses_to_layout,
 )
-from sspnerf.geometry.cameras import Intrinsics, pixel_directions, project_points
+from sspnerf.geometry.cameras import pixel_directions, project_points
+from sspnerf.geometry.intrinsics import Intrinsics
 
 SIZE = written_layout.SIZE
 CAMERA = Intrinsics(

@@ -7,12 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sspnerf.geometry.cameras import (
-    Intrinsics,
-    pixel_centers,
-    pixel_directions,
-    project_points,
-)
+from sspnerf.geometry.cameras import pixel_centers, pixel_directions, project_points
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.geometry.rotations import rigid_transform
 
 CAMERA = Intrinsics(fx=80.0, fy=70.0, cx=25.0, cy=22.0, width=48, height=40)

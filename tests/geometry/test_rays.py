@@ -2,7 +2,7 @@
 
 import torch
 
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.geometry.rays import cast_rays, points_along
 from sspnerf.geometry.rotations import rigid_transform
 

@@ -9,16 +9,15 @@ from torch.nn import functional
 
 from sspnerf.errors import SspnerfError
 from sspnerf.perception.bisenet import (
-    FACE_SIDE,
     AttentionRefinement,
     BiSeNet,
-    CelebAMaskClass,
     FaceParsingNetwork,
     FeatureFusion,
     ResidualBlock,
     load_bisenet,
     normalized,
 )
+from sspnerf.perception.celeba_mask import FACE_SIDE, CelebAMaskClass
 from tiny_networks import bisenet_shapes, bisenet_weights
 
 # Of 79999_iter.pth, as the places that offer it say.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.prepare.observations import Observations
 
 CAMERA = Intrinsics.from_field_of_view(512, 512)

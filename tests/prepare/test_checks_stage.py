@@ -13,8 +13,8 @@ from prepare.pages import Page, check_self_contained
 from sspnerf.config import PrepareConfig
 from sspnerf.data.clip_writer import ClipWriter
 from sspnerf.data.manifest import Camera, StageRecord
-from sspnerf.geometry.cameras import Intrinsics
 from sspnerf.geometry.face_mesh import FaceMesh
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.media.audio import read_waveform
 from sspnerf.media.film_writer import FilmWriter
 from sspnerf.media.video import probe_video, resampled_frames

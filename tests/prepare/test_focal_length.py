@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from prepare.simulated import CAMERA, observations, project, simulate
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.prepare.focal_length import estimate_focal_length, move_away
 from sspnerf.prepare.head_fit import Take
 from sspnerf.prepare.poses import head_to_camera_pose

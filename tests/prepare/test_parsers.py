@@ -12,7 +12,7 @@ import torch
 from sspnerf.data.semantics import SemanticClass
 from sspnerf.errors import SspnerfError, UsageError
 from sspnerf.perception import models
-from sspnerf.perception.bisenet import FACE_SIDE, CelebAMaskClass
+from sspnerf.perception.celeba_mask import FACE_SIDE, CelebAMaskClass
 from sspnerf.perception.multiclass import SelfieClass
 from sspnerf.prepare import face_regions as points
 from sspnerf.prepare.colors import SkinColor, fit_skin_color

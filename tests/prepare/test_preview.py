@@ -4,7 +4,7 @@ import numpy as np
 
 from prepare.simulated import simulate
 from sspnerf.data.semantics import PALETTE, SemanticClass
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.prepare.preview import PreviewFrame, draw_preview
 
 CAMERA = Intrinsics.from_field_of_view(64, 64)

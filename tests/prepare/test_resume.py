@@ -106,11 +106,15 @@ def work(tmp_path):
         )  # fmt: skip
 
 
+def test_chunks_are_equal_and_hold_every_frame_once():
+    for frames in (1, 2, 9, 26, 255, 256, 257, 1510, 18000):
+        cut = chunks.split_into_chunks(frames, 128)
+        assert [index for chunk in cut for index in chunk] == list(range(frames))
+        assert max(map(len, cut)) <= 128
+        assert max(map(len, cut[:-1]), default=1) - min(map(len, cut[:-1]), default=1) == 0
+
+
 def test_chunks_that_are_done_are_not_done_again(work, monkeypatch):
-    monkeypatch.setattr(chunks, "CHUNK_FRAMES", 4)
-    monkeypatch.setattr(
-        chunks, "split_into_chunks", lambda n: [range(0, 4), range(4, 8), range(8, n)]
-    )
     monkeypatch.setattr(chunks, "threads", lambda: 1)
     seen, is_stopped = [], [True]
 
@@ -120,19 +124,33 @@ def test_chunks_that_are_done_are_not_done_again(work, monkeypatch):
         array[chunk.start : chunk.stop] += 1
         seen.extend(chunk)
 
+    parts = [range(0, 4), range(4, 8), range(8, 10)]
     work.begin("parsing", "key")
     array = work.create("labels", (10, 2, 2))
     with pytest.raises(KeyboardInterrupt):
-        chunks.over_chunks(work, "parsing", 10, process)
+        chunks.over_chunks(work, "parsing", parts, process)
     assert 4 not in seen
     is_stopped[0] = False
     work.begin("parsing", "key")
     array = work.create("labels", (10, 2, 2))
-    chunks.over_chunks(work, "parsing", 10, process)
-    np.testing.assert_array_equal(array, 1)
+    np.testing.assert_array_equal(array[:4], 1)
+    chunks.over_chunks(work, "parsing", parts, process)
+    np.testing.assert_array_equal(array[:8], 1)
+    assert (array[8:] >= 1).all()
+    assert seen.count(0) == 1, "the first chunk is not done again"
     work.begin("parsing", "another key")
     assert not work.is_done(range(0, 4))
     np.testing.assert_array_equal(work.create("labels", (10, 2, 2)), 0)
+
+
+def test_pictures_come_in_order_whichever_is_ready_first():
+    def make(index):
+        time.sleep(0.01 * (index % 3))
+        return np.full(1, index, np.uint8)
+
+    given = list(chunks.in_order(make, range(0, 20, 2)))
+    assert [index for index, _ in given] == list(range(0, 20, 2))
+    assert [int(picture[0]) for _, picture in given] == list(range(0, 20, 2))
 
 
 def test_an_error_on_a_thread_is_raised(work):
@@ -141,7 +159,7 @@ def test_an_error_on_a_thread_is_raised(work):
 
     work.begin("parsing", "key")
     with pytest.raises(ValueError, match="broken"):
-        chunks.over_chunks(work, "parsing", 10, process)
+        chunks.over_chunks(work, "parsing", [range(10)], process)
 
 
 def test_a_chunk_sees_its_neighbours_inside_the_clip():
@@ -212,7 +230,7 @@ def test_it_goes_on_where_it_was_stopped(video, unbroken, tmp_path, name, done):
     before = list(STAGES)[: list(STAGES).index(name)]
     assert all(began[stage] == 1 for stage in before), "adopted, not repeated"
     if name == "landmarks":
-        assert began[name] == 11, "the first chunk of ten frames is kept"
+        assert began[name] in (14, 21), "two chunks of seven frames are kept, or three"
     assert [entry.name for entry in tmp_path.iterdir()] == ["clip"]
     assert not (path / "work").exists()
 
@@ -242,7 +260,12 @@ def test_killed_it_goes_on_too(video, unbroken, tmp_path):
     assert told["landmarks"].state in ("begun", "done")
     assert told["preview"].state == "to do"
     if told["landmarks"].state == "begun":
-        assert (told["landmarks"].frames, told["landmarks"].of) in ((10, 26), (20, 26), (26, 26))
+        assert (told["landmarks"].frames, told["landmarks"].of) in (
+            (7, 26),
+            (14, 26),
+            (21, 26),
+            (26, 26),
+        )
     clip = prepare(video, path, SETTINGS)
     assert_same_clip(clip, unbroken)
     assert all(status.state == "done" for status in clip_status(path))

@@ -9,7 +9,7 @@ import pytest
 from prepare.simulated import simulate
 from sspnerf.config import SynthConfig
 from sspnerf.data.semantics import SemanticClass
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.prepare.torso import (
     TorsoMotion,
     align_torso,

@@ -12,7 +12,7 @@ from prepare.simulated import (
     rotation_angles,
     simulate,
 )
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.prepare.observations import Observations
 from sspnerf.prepare.steadiness import lag
 from sspnerf.prepare.tracking import track_face

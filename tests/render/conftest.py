@@ -7,7 +7,7 @@ import torch
 from small_fields import FEATURE_DIM, SMALL, untrained
 from sspnerf.config import to_toml
 from sspnerf.fields.torso import Canonical
-from sspnerf.geometry.face_mesh import rest_surface
+from sspnerf.geometry.rest_surface import rest_surface
 from sspnerf.render.person_map import MAP_NODES
 from sspnerf.render.portrait import Portrait, PortraitInfo
 from sspnerf.render.torso_follower import TorsoFollower

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sspnerf.data.semantics import PALETTE
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.render.portrait import RenderedFrame
 from sspnerf.render.show import DEPTH_RAMP, DepthRange, depth_range, show, surface_normals
 

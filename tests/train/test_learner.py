@@ -9,7 +9,7 @@ import torch
 import small_learners
 from sspnerf.config import PRESETS, DeformationConfig, FieldConfig
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
-from sspnerf.geometry.face_mesh import rest_surface
+from sspnerf.geometry.rest_surface import rest_surface
 from sspnerf.render.portrait import load_portrait
 
 SMALL = replace(

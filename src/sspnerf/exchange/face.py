@@ -25,7 +25,7 @@ from sspnerf.exchange.conventions import (
 )
 from sspnerf.exchange.layout_folder import LayoutFolder
 from sspnerf.exchange.resample import resample_picture
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.perception.landmarks import MESH_LANDMARKS, FaceLandmarker
 from sspnerf.perception.models import model_path
 from sspnerf.prepare.observations import Observations

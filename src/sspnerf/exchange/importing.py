@@ -26,7 +26,7 @@ from sspnerf.exchange.recorded import (
 from sspnerf.exchange.resample import resample_labels, resample_picture
 from sspnerf.exchange.side import Side, read_side
 from sspnerf.exchange.transforms import TRAIN, VAL, Warn
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.media.audio import read_waveform
 from sspnerf.media.speech import LOG_MEL_RATE_HZ, SPEECH_SAMPLE_RATE_HZ, log_mel
 

@@ -20,7 +20,7 @@ from PIL import Image
 from sspnerf.errors import MediaError
 from sspnerf.exchange.parts import Part, read_parts
 from sspnerf.exchange.transforms import PosedPicture, Transforms, Warn, read_transforms
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 
 PICTURE_FOLDERS = ("ori_imgs", "gt_imgs", "com_imgs")
 SUFFIXES = (".jpg", ".png", ".jpeg")

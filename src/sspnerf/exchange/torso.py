@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sspnerf.data.semantics import SemanticClass
 from sspnerf.exchange.conventions import Poses
 from sspnerf.exchange.face import Face
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.prepare import torso as motion_of
 from sspnerf.prepare.background import SAMPLE_FRAMES, spread_evenly
 from sspnerf.prepare.face_regions import CHIN

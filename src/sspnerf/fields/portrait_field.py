@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sspnerf.config import FieldConfig
-from sspnerf.geometry.face_mesh import SURFACE_NODES, surface_height
+from sspnerf.geometry.rest_surface import SURFACE_NODES, surface_height
 from sspnerf.ops.backend import field_dtype
 from sspnerf.ops.gradients import scale_gradient
 from sspnerf.ops.plane_grid import lookup_planes, table_size

@@ -1,4 +1,4 @@
-"""Cameras: intrinsics, and rays through pixels.
+"""Cameras: rays through pixels, and pixels of points.
 
 Frames (docs/conventions.md): camera axes are OpenCV's (+x right, +y down, +z forward). World is
 head space, right-handed, in cm: the head rests (+x to the picture's right, +y up, +z out of the
@@ -6,72 +6,11 @@ face) and the camera moves. `camera_to_world` is (4, 4) with the columns right, 
 origin. Pixel coordinates are continuous; the centre of the first pixel is (0.5, 0.5).
 """
 
-import math
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Vertical field of view that MediaPipe's face geometry assumes, degrees.
-MEDIAPIPE_FIELD_OF_VIEW_DEG = 63.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Intrinsics:
-    """A pinhole camera in pixels."""
-
-    fx: float
-    """Focal length along x, px."""
-    fy: float
-    """Focal length along y, px."""
-    cx: float
-    """Principal point, px from the left edge."""
-    cy: float
-    """Principal point, px from the top edge."""
-    width: int
-    """Picture width, px."""
-    height: int
-    """Picture height, px."""
-
-    @classmethod
-    def from_field_of_view(
-        cls, width: int, height: int, *, degrees: float = MEDIAPIPE_FIELD_OF_VIEW_DEG
-    ) -> "Intrinsics":
-        """Make a centred camera with square pixels from its vertical field of view.
-
-        Example:
-            >>> Intrinsics.from_field_of_view(100, 100, degrees=90.0).fx
-            50.0
-        """
-        focal = round(height / (2 * math.tan(math.radians(degrees) / 2)), 9)
-        return cls(fx=focal, fy=focal, cx=width / 2, cy=height / 2, width=width, height=height)
-
-    def scaled(self, width: int, height: int) -> "Intrinsics":
-        """Return the same camera for a picture resampled to another size.
-
-        Example:
-            >>> Intrinsics.from_field_of_view(100, 100).scaled(50, 50).cx
-            25.0
-        """
-        sx, sy = width / self.width, height / self.height
-        return Intrinsics(
-            fx=self.fx * sx, fy=self.fy * sy, cx=self.cx * sx, cy=self.cy * sy,
-            width=width, height=height,
-        )  # fmt: skip
-
-    def cropped(self, x0: float, y0: float, *, width: int, height: int) -> "Intrinsics":
-        """Return the same camera for a window of its picture.
-
-        Args:
-            x0: Left edge of the window, px.
-            y0: Top edge of the window, px.
-            width: Width of the window, px.
-            height: Height of the window, px.
-        """
-        return Intrinsics(
-            fx=self.fx, fy=self.fy, cx=self.cx - x0, cy=self.cy - y0, width=width, height=height
-        )
+from sspnerf.geometry.intrinsics import Intrinsics
 
 
 def pixel_directions(

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sspnerf.geometry.cameras import Intrinsics, pixel_directions
+from sspnerf.geometry.cameras import pixel_directions
+from sspnerf.geometry.intrinsics import Intrinsics
 
 
 @dataclass(frozen=True, kw_only=True)

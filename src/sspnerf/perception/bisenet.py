@@ -11,7 +11,6 @@ Its own words: the *context path* sees large parts of the picture (1/16 and 1/32
 """
 
 import pickle
-from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
@@ -23,35 +22,10 @@ from torch.nn import functional
 
 from sspnerf.errors import SspnerfError
 from sspnerf.ops.backend import field_dtype
+from sspnerf.perception.celeba_mask import CelebAMaskClass
 
-# Side of the picture that the published weights were trained on, px.
-FACE_SIDE = 512
 # Mean and spread of ImageNet's colors in [0, 1]: the input is shifted and scaled by them.
 COLOR_MEAN, COLOR_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-class CelebAMaskClass(IntEnum):
-    """What the network can say; left and right are the person's own. Lee et al. 2020."""
-
-    BACKGROUND = 0
-    SKIN = 1
-    LEFT_BROW = 2
-    RIGHT_BROW = 3
-    LEFT_EYE = 4
-    RIGHT_EYE = 5
-    GLASSES = 6
-    LEFT_EAR = 7
-    RIGHT_EAR = 8
-    EARRING = 9
-    NOSE = 10
-    MOUTH = 11
-    UPPER_LIP = 12
-    LOWER_LIP = 13
-    NECK = 14
-    NECKLACE = 15
-    CLOTH = 16
-    HAIR = 17
-    HAT = 18
 
 
 class ConvolutionBlock(nn.Module):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.prepare.head_fit import Take, first_poses
 from sspnerf.prepare.pose_refinement import refine_poses
 from sspnerf.prepare.poses import Poses, invert_rigid

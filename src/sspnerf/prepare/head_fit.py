@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.perception.landmarks import MESH_LANDMARKS
 from sspnerf.prepare.pose_refinement import PoseRefinement, refine_poses
 from sspnerf.prepare.poses import (

@@ -205,8 +205,20 @@ def head_box(landmarks: NDArray[np.float32]) -> NDArray[np.float64]:
         x0, y0, side, px. Shape (3,).
     """
     low, high = landmarks[:, :2].min(axis=0), landmarks[:, :2].max(axis=0)
-    side = HEAD_BOX_FACES * float(high[1] - low[1])
-    center = (low + high) / 2
+    return box_around(np.concatenate((low, high)).astype(np.float64))
+
+
+def box_around(face: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Find the square around the head from the box of its face.
+
+    Args:
+        face: x0, y0, x1, y1, px. Shape (4,).
+
+    Returns:
+        x0, y0, side, px. Shape (3,).
+    """
+    side = HEAD_BOX_FACES * (face[3] - face[1])
+    center = (face[:2] + face[2:]) / 2
     # Hair lies above the face rather than below.
     return np.array([center[0] - side / 2, center[1] - 0.55 * side, side], dtype=np.float64)
 

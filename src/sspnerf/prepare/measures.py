@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from sspnerf.data.semantics import SEMANTIC_CLASSES
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.prepare.poses import Poses, invert_rigid
 
 # MediaPipe's top of the forehead and chin.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
 from sspnerf.errors import UsageError
-from sspnerf.perception.bisenet import FACE_SIDE, CelebAMaskClass, FaceParsingNetwork
+from sspnerf.perception.celeba_mask import FACE_SIDE, CelebAMaskClass
 from sspnerf.perception.models import model_path
 from sspnerf.perception.multiclass import SelfieClass, SelfieNetwork
 from sspnerf.prepare import parsing
@@ -282,6 +282,9 @@ def _skin_by_place(places: parsing.FramePlaces) -> NDArray[np.uint8]:
 
 
 def _bisenet() -> Parser:
+    # Late: PyTorch takes seconds to import, and the other parsers need none.
+    from sspnerf.perception.bisenet import FaceParsingNetwork
+
     return BisenetParser(FaceParsingNetwork(model_path(BISENET_MODEL)))
 
 

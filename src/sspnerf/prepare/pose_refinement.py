@@ -19,7 +19,7 @@ from scipy.linalg import solveh_banded
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.prepare.poses import Poses, nearest_known, pieces_between
 
 ITERATIONS = 8

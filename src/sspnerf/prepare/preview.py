@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sspnerf.data.semantics import PALETTE, SEMANTIC_CLASSES, SemanticClass
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.prepare.face_regions import face_regions
 from sspnerf.prepare.tracking import invert_rigid
 

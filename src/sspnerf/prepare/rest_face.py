@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.prepare.poses import Poses, invert_rigid
 
 # The guessed face against the rays, per frame: these stray by 0.05 cm at the face, it by 2 cm.

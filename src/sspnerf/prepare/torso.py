@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve1d
 from scipy.spatial.transform import Rotation
 
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.prepare.masks import fit
 from sspnerf.prepare.torso_alignment import WORK_SIDE, TorsoSurface, look
 from sspnerf.prepare.torso_following import Followed, TorsoFollower, draw_back

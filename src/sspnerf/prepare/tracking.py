@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.prepare.expression import smooth_expression
 from sspnerf.prepare.face_frames import FaceBoxes, believable, find_repeated
 from sspnerf.prepare.focal_length import estimate_focal_length, move_away

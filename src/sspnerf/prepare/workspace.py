@@ -22,14 +22,18 @@ from sspnerf.config import PrepareConfig
 from sspnerf.data.clip import ARRAYS
 from sspnerf.data.clip_writer import ClipWriter, allocate_array
 from sspnerf.data.manifest import StageRecord
-from sspnerf.geometry.cameras import Intrinsics
 from sspnerf.geometry.face_mesh import FaceMesh
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.prepare.found import Found, Track
 
 Progress = Callable[[str, int, int], None]
 Warn = Callable[[str], None]
 Scalar = str | int | float | bool | None
 F = TypeVar("F", bound=Found)
+
+
+class StoppedError(Exception):
+    """A thread was asked to stop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,8 @@ class Workspace:
     progress: Progress
     warn: Warn
     records: dict[str, StageRecord] = field(default_factory=dict)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when threads shall not finish what they are at."""
     _stage: str = ""
     _goes_on: bool = False
     _began_s: float = 0.0
@@ -143,6 +149,15 @@ class Workspace:
     def mark_done(self, chunk: range) -> None:
         """Note that these frames need not be done again; what they left is in the files."""
         self._mark(chunk).touch()
+
+    def check_stop(self) -> None:
+        """Leave a thread whose work is not wanted any more.
+
+        Raises:
+            StoppedError: If so; it is nobody's fault and not told.
+        """
+        if self.stopping.is_set():
+            raise StoppedError
 
     def _mark(self, chunk: range) -> Path:
         return self.scratch_folder / f"{self._stage}.{chunk.start}-{chunk.stop}.done"

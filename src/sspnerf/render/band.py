@@ -6,8 +6,8 @@ from torch import Tensor
 
 from sspnerf.fields.drive import Drive
 from sspnerf.fields.driven_planes import DrivenPlanes
-from sspnerf.geometry.face_mesh import intersect_surface
 from sspnerf.geometry.rays import RayBundle, points_along
+from sspnerf.geometry.rest_surface import intersect_surface
 from sspnerf.ops.compositing import composite
 from sspnerf.ops.gradients import scale_gradient
 from sspnerf.ops.ray_sampling import midpoints, stratified_edges

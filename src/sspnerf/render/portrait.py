@@ -21,7 +21,8 @@ from sspnerf.data.manifest import Camera, SpeechFeature
 from sspnerf.errors import PortraitError, UsageError
 from sspnerf.fields.conditioning import frame_windows, neighbour_frames
 from sspnerf.fields.driven_field import DrivenField
-from sspnerf.geometry.cameras import Intrinsics, pixel_centers
+from sspnerf.geometry.cameras import pixel_centers
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.geometry.rays import cast_rays
 from sspnerf.render.build import build_driven
 from sspnerf.render.person_map import MAP_NODES, on_person

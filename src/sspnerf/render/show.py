@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sspnerf.data.semantics import color_labels
-from sspnerf.geometry.cameras import Intrinsics, pixel_centers, pixel_directions
+from sspnerf.geometry.cameras import pixel_centers, pixel_directions
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.render.portrait import RenderedFrame
 
 Show = Literal["color", "semantics", "depth", "accumulation", "normals"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sspnerf.geometry.cameras import Intrinsics
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.synth import looks, surfaces, tracer
 from sspnerf.synth.surfaces import NECK_BASE, Vector, compiled_once
 from sspnerf.synth.tracer import Bytes, Floats, fill_background, render_rows, skin_height

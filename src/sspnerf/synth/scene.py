@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sspnerf.config import SynthConfig
-from sspnerf.geometry.cameras import Intrinsics
 from sspnerf.geometry.face_mesh import FaceMesh
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.synth.motion import move
 from sspnerf.synth.pictures import Picture, face_height, paint_background, render_picture
 from sspnerf.synth.surfaces import FACE_AXES

@@ -16,8 +16,9 @@ from sspnerf.config import SynthConfig
 from sspnerf.data.clip import Clip
 from sspnerf.data.clip_writer import ClipWriter
 from sspnerf.data.manifest import Camera, ClipManifest, SpeechFeature, StageRecord
-from sspnerf.geometry.cameras import Intrinsics, project_points
+from sspnerf.geometry.cameras import project_points
 from sspnerf.geometry.face_mesh import FaceMesh
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.media.film_writer import FilmWriter
 from sspnerf.media.speech import LOG_MEL_RATE_HZ, SPEECH_SAMPLE_RATE_HZ, log_mel
 from sspnerf.synth.scene import (

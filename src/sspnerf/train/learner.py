@@ -21,8 +21,8 @@ from sspnerf.fields.conditioning import frame_windows, neighbour_frames
 from sspnerf.fields.driven_planes import DrivenPlanes
 from sspnerf.fields.head_and_torso import HeadAndTorso
 from sspnerf.fields.torso import Canonical
-from sspnerf.geometry.face_mesh import rest_surface
 from sspnerf.geometry.rays import cast_rays
+from sspnerf.geometry.rest_surface import rest_surface
 from sspnerf.geometry.rotations import rigid_transform
 from sspnerf.render.build import build_driven
 from sspnerf.render.portrait import Portrait

@@ -20,7 +20,7 @@ from sspnerf.data.speech_features import check_same_features
 from sspnerf.errors import PortraitError, TrainingError, UsageError
 from sspnerf.evaluate.held_out import render_held_out, side_by_side
 from sspnerf.evaluate.plots import plot_ray_schedule
-from sspnerf.geometry.face_mesh import RECESSION
+from sspnerf.geometry.rest_surface import RECESSION
 from sspnerf.media.speech import SPEECH_SAMPLE_RATE_HZ, active_level_db
 from sspnerf.render.source import Source, read_source, read_speech, write_source
 from sspnerf.train.checkpoints import Checkpoint, load_checkpoint, save_checkpoint

@@ -1,7 +1,7 @@
 """Stage `background`: see behind the person, then complete the person's mask by it."""
 
 from sspnerf.prepare.background import background_plate, complete_silhouette
-from sspnerf.prepare.chunks import over_chunks
+from sspnerf.prepare.chunks import over_chunks, split_into_chunks
 from sspnerf.prepare.found import Nothing, Take
 from sspnerf.prepare.workspace import Stage, Workspace
 
@@ -17,13 +17,16 @@ def run(work: Workspace) -> Nothing:
     work.release()
     work.writer.write_background(plate.picture)
     work.writer.write_background_seen(plate.seen)
-    mask = work.create("mask", (count, side, side))
+    mask, repeats = work.create("mask", (count, side, side)), work.array("repeats")
 
     def complete_chunk(chunk: range) -> None:
         for index in chunk:
-            mask[index] = complete_silhouette(frames[index], silhouette[index], plate)
+            if repeats[index] and index > chunk.start:
+                mask[index] = mask[index - 1]
+            else:
+                mask[index] = complete_silhouette(frames[index], silhouette[index], plate)
 
-    over_chunks(work, "background", count, complete_chunk)
+    over_chunks(work, "background", split_into_chunks(count), complete_chunk)
     unseen = float(1 - plate.seen.mean())
     if unseen > MOSTLY_UNSEEN:
         work.note_warning("hardly any background shows in any frame; it is mostly a guess")

@@ -1,23 +1,23 @@
 """Stage `landmarks`: look at every picture once: frame, face, person and hair as networks see them.
 
-The landmarker follows the face from picture to picture. So that a run which was stopped goes on as
-if it had not been, it starts anew at the beginning of each chunk, a few pictures ahead.
+The landmarker follows the face from picture to picture. So that chunks can be looked at side by
+side, and a run which was stopped goes on as if it had not been, it starts anew in each chunk, a few
+pictures ahead.
 """
 
 import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sspnerf.errors import MediaError
-from sspnerf.media.video import resampled_frames
+from sspnerf.media.video import Picture, resampled_pictures
 from sspnerf.perception.landmarks import BLENDSHAPES, LANDMARKS, FaceLandmarker, FaceObservation
 from sspnerf.perception.models import model_path
-from sspnerf.prepare.chunks import split_into_chunks, threads
+from sspnerf.prepare.chunks import over_chunks, split_into_chunks
 from sspnerf.prepare.cuts import LIKELY_SCORE, jumps
 from sspnerf.prepare.found import Faces, Take
 from sspnerf.prepare.framing import crop_picture
@@ -26,6 +26,7 @@ from sspnerf.prepare.masks import (
     PERSON_SIDE,
     HairNetwork,
     PersonNetwork,
+    box_around,
     fit,
     head_box,
     to_bytes,
@@ -42,6 +43,10 @@ HAIR_EVERY_S = 0.3
 # pace.
 CHUNK = 256
 WARM_UP = 8
+# Pictures that differ by less than this on average, of 255, are one picture shown twice: coding
+# leaves 0.02 in such a film, the stillest speaker moves by 0.15. Compared is every n-th pixel.
+SAME_PICTURE = 0.03
+THINNED = 4
 # Looked for where more than one was seen.
 MOST_FACES = 4
 # Frames on either side of a suspicion that tell whether the face jumps.
@@ -49,20 +54,17 @@ JUMP_REACH = 12
 
 
 def run(work: Workspace) -> Faces:
-    """Look at all pictures, in order; masks are found beside the landmarks."""
+    """Look at all pictures, on several threads."""
     take = work.found(Take)
     arrays = _Arrays(work, take.frames)
-    chunks = split_into_chunks(take.frames, CHUNK)
-    left = [chunk for chunk in chunks if not work.is_done(chunk)]
-    if left:
-        first = max(0, left[0].start - WARM_UP)
-        pictures = _work_pictures(work, first=first)
-        recent: deque[NDArray[np.uint8]] = deque(maxlen=WARM_UP)
-        for _ in range(left[0].start - first):
-            recent.append(next(pictures))
-        with _MaskNetworks(arrays) as masks:
-            for chunk in left:
-                _look(work, chunk, pictures, recent, arrays=arrays, masks=masks)
+    own: Any = threading.local()
+
+    def look_at(chunk: range) -> None:
+        if not hasattr(own, "eyes"):
+            own.eyes = _Eyes(work, arrays)
+        own.eyes.look_at(chunk)
+
+    over_chunks(work, "landmarks", split_into_chunks(take.frames, CHUNK), look_at)
     valid = arrays.observed.valid
     if not valid.any():
         raise MediaError(
@@ -103,38 +105,68 @@ class _Arrays:
         )
         self.boxes = work.create("hair_boxes", (frames, 3), np.float64)
         self.person = work.create("person", (frames, PERSON_SIDE, PERSON_SIDE), np.uint8)
+        self.repeats = work.create("repeats", (frames,), np.bool_)
         self.hair = work.create("hair", (looks, HAIR_KEPT_SIDE, HAIR_KEPT_SIDE), np.uint8)
 
 
-def _look(
-    work: Workspace,
-    chunk: range,
-    pictures: Iterator[NDArray[np.uint8]],
-    recent: deque[NDArray[np.uint8]],
-    *,
-    arrays: _Arrays,
-    masks: "_MaskNetworks",
-) -> None:
-    """Look at the pictures of one chunk."""
-    take, side = work.found(Take), work.settings.size
-    box = arrays.boxes[chunk.start - 1] if chunk.start else np.array([0.0, 0.0, float(side)])
-    with _OneFace(take) as face:
-        for ahead, picture in enumerate(recent, start=chunk.start - len(recent)):
-            face.observe(picture, ahead)
-        for index in chunk:
-            picture = next(pictures)
-            recent.append(picture)
-            seen = face.observe(picture, index)
-            scale = side / picture.shape[0]
-            box = head_box(seen.landmarks) * scale if seen else box
-            arrays.boxes[index] = box
-            masks.push(picture, box / scale, index)
-            arrays.frames[index] = fit(picture, side)
-            arrays.observed.put(index, seen, scale=scale)
-            work.progress("landmarks", index + 1, take.frames)
-    masks.wait()
-    work.mark_done(chunk)
-    work.release()
+class _Eyes:
+    """What one thread needs to look at pictures: the video, opened, and networks of its own."""
+
+    def __init__(self, work: Workspace, arrays: _Arrays) -> None:
+        self._work, self._arrays = work, arrays
+        self._take, self._side = work.found(Take), work.settings.size
+        self._pictures = _CropReader(work)
+        self._person = PersonNetwork(model_path("selfie_segmentation.tflite"))
+        self._hair = HairNetwork(model_path("hair_segmentation.tflite"))
+
+    def look_at(self, chunk: range) -> None:
+        """Look at the pictures of one chunk, in order."""
+        before: NDArray[np.int16] | None = None
+        ahead = range(max(0, chunk.start - WARM_UP), chunk.start)
+        with _OneFace(self._take) as face:
+            box = box_around(face.usual_place(self._side))
+            for index, picture in self._pictures.between(ahead.start, chunk.stop):
+                self._work.check_stop()
+                if index in ahead:
+                    face.observe(picture, index)
+                    continue
+                thinned = picture[::THINNED, ::THINNED].astype(np.int16)
+                if before is not None and np.abs(thinned - before).mean() < SAME_PICTURE:
+                    self._repeat(picture, index)
+                else:
+                    box = self._look(face, picture, index, box)
+                before = thinned
+
+    def _look(
+        self, face: "_OneFace", picture: NDArray[np.uint8], index: int, box: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Look at one picture; returns the square around the head, px of the clip."""
+        arrays, scale = self._arrays, self._side / picture.shape[0]
+        seen = face.observe(picture, index)
+        box = head_box(seen.landmarks) * scale if seen else box
+        arrays.frames[index] = fit(picture, self._side)
+        arrays.observed.put(index, seen, scale=scale)
+        arrays.repeats[index] = False
+        arrays.boxes[index] = box
+        arrays.person[index] = to_bytes(self._person.probability(picture))
+        self._look_at_hair(picture, index)
+        return box
+
+    def _repeat(self, picture: NDArray[np.uint8], index: int) -> None:
+        """Take over what was seen in the frame before, which shows the same picture."""
+        arrays = self._arrays
+        arrays.frames[index] = fit(picture, self._side)
+        arrays.repeats[index] = True
+        for array in (*arrays.observed, arrays.boxes, arrays.person):
+            array[index] = array[index - 1]
+        self._look_at_hair(picture, index)
+
+    def _look_at_hair(self, picture: NDArray[np.uint8], index: int) -> None:
+        arrays = self._arrays
+        if index % arrays.hair_every == 0:
+            box = arrays.boxes[index] * picture.shape[0] / self._side
+            hair = self._hair.probability(picture, box)
+            arrays.hair[index // arrays.hair_every] = to_bytes(hair)
 
 
 class _OneFace:
@@ -160,49 +192,13 @@ class _OneFace:
             # Asked for one face only, MediaPipe smooths landmarks in time, and they lag.
             return self._landmarker.observe(picture, time_s)
         if self._follower is None or index in self._take.cuts:
-            self._follower = FaceFollower(self._usual_place(picture.shape[0]))
+            self._follower = FaceFollower(self.usual_place(picture.shape[0]))
         return self._follower.follow(self._landmarker.observe_all(picture, time_s))
 
-    def _usual_place(self, side: int) -> NDArray[np.float64]:
+    def usual_place(self, side: int) -> NDArray[np.float64]:
         """Box of the face where it usually is, px of the crop. Shape (4,)."""
         x0, y0, x1, _ = self._take.crop
         return (np.array(self._take.face) - (x0, y0, x0, y0)) * side / (x1 - x0)
-
-
-class _MaskNetworks:
-    """Runs the mask networks beside the landmarker, a few frames behind it."""
-
-    def __init__(self, arrays: _Arrays) -> None:
-        self._arrays = arrays
-        self._pool = ThreadPoolExecutor(max(1, threads()))
-        self._running: deque[Future[None]] = deque()
-        self._own: Any = threading.local()
-
-    def __enter__(self) -> "_MaskNetworks":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def push(self, picture: NDArray[np.uint8], box: NDArray[np.float64], index: int) -> None:
-        """Take the next frame, and the square around the head in it, px."""
-        self._running.append(self._pool.submit(self._look, picture, box, index))
-        while len(self._running) > 2 * threads():
-            self._running.popleft().result()
-
-    def wait(self) -> None:
-        """Wait until all that was pushed is stored."""
-        while self._running:
-            self._running.popleft().result()
-
-    def _look(self, picture: NDArray[np.uint8], box: NDArray[np.float64], index: int) -> None:
-        if not hasattr(self._own, "person"):
-            self._own.person = PersonNetwork(model_path("selfie_segmentation.tflite"))
-            self._own.hair = HairNetwork(model_path("hair_segmentation.tflite"))
-        self._arrays.person[index] = to_bytes(self._own.person.probability(picture))
-        if index % self._arrays.hair_every == 0:
-            hair = self._own.hair.probability(picture, box)
-            self._arrays.hair[index // self._arrays.hair_every] = to_bytes(hair)
 
 
 def hair_every(work: Workspace) -> int:
@@ -210,12 +206,32 @@ def hair_every(work: Workspace) -> int:
     return max(1, round(HAIR_EVERY_S * work.found(Take).frame_rate_hz))
 
 
-def _work_pictures(work: Workspace, *, first: int) -> Iterator[NDArray[np.uint8]]:
-    """The crop of every frame from one on, at the size in which it is looked at."""
-    take = work.found(Take)
-    side = max(work.settings.size, min(take.crop[2] - take.crop[0], WORK_SIDE))
-    for picture in resampled_frames(work.video, take.frame_rate_hz, first=first):
-        yield fit(crop_picture(picture, take.crop), side)
+class _CropReader:
+    """Reads the crop of frames at the size in which it is looked at; goes forwards only."""
+
+    def __init__(self, work: Workspace) -> None:
+        take = work.found(Take)
+        self._crop = take.crop
+        self._side = max(work.settings.size, min(take.crop[2] - take.crop[0], WORK_SIDE))
+        self._decoded = enumerate(resampled_pictures(work.video, take.frame_rate_hz))
+        # What the chunk after the last one may look at again.
+        self._recent: deque[tuple[int, Picture]] = deque(maxlen=WARM_UP)
+
+    def between(self, first: int, stop: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Read frames from one on; none of them more than `WARM_UP` before the last one read."""
+        for index, picture in [each for each in self._recent if each[0] >= first]:
+            yield index, self._cropped(picture)
+        if self._recent and self._recent[-1][0] >= stop - 1:
+            return
+        for index, picture in self._decoded:
+            self._recent.append((index, picture))
+            if index >= first:
+                yield index, self._cropped(picture)
+            if index == stop - 1:
+                return
+
+    def _cropped(self, picture: Picture) -> NDArray[np.uint8]:
+        return fit(crop_picture(picture.pixels(), self._crop), self._side)
 
 
 STAGE = Stage(
@@ -225,6 +241,7 @@ STAGE = Stage(
     settings=lambda settings: {"size": settings.size},
     leaves=("frames.npy",),
     scratch=(
-        "seen_landmarks", "head_transforms", "seen_blendshapes", "hair_boxes", "person", "hair",
+        "repeats", "seen_landmarks", "head_transforms", "seen_blendshapes", "hair_boxes", "person",
+        "hair",
     ),
 )  # fmt: skip

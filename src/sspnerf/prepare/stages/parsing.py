@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sspnerf.prepare.background import spread_evenly
-from sspnerf.prepare.chunks import over_chunks
+from sspnerf.prepare.chunks import over_chunks, split_into_chunks
 from sspnerf.prepare.colors import SkinColor, fit_skin_color
 from sspnerf.prepare.found import Nothing, Take
 from sspnerf.prepare.masks import window_to_frame
@@ -27,12 +27,15 @@ def run(work: Workspace) -> Nothing:
     count, side = work.found(Take).frames, work.settings.size
     frames, mask, landmarks = work.array("frames"), work.array("mask"), work.array("landmarks")
     skin = _skin_color(work)
-    labels = work.create("labels", (count, side, side))
+    labels, repeats = work.create("labels", (count, side, side)), work.array("repeats")
     parsers = _ParserPerThread(work.settings.parser)
 
     def parse_chunk(chunk: range) -> None:
         parser = parsers.own()
         for index in chunk:
+            if repeats[index] and index > chunk.start:
+                labels[index] = labels[index - 1]
+                continue
             labels[index] = parser.label(
                 frames[index],
                 landmarks[index],
@@ -42,7 +45,7 @@ def run(work: Workspace) -> Nothing:
             )
 
     with contextlib.closing(parsers):
-        over_chunks(work, "parsing", count, parse_chunk)
+        over_chunks(work, "parsing", split_into_chunks(count), parse_chunk)
     return Nothing()
 
 

@@ -1,16 +1,20 @@
 """Stage `preview`: the film of what was seen, to look at before training."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sspnerf.media.audio import read_waveform
 from sspnerf.media.film_writer import FilmWriter
 from sspnerf.media.speech import SPEECH_SAMPLE_RATE_HZ
-from sspnerf.prepare.chunks import CHUNK_FRAMES
+from sspnerf.prepare.chunks import CHUNK_FRAMES, in_order
 from sspnerf.prepare.face_regions import CHIN
 from sspnerf.prepare.found import Nothing, Sound, Take
 from sspnerf.prepare.preview import PREVIEW_SIDE, PreviewFrame, draw_preview
 from sspnerf.prepare.torso import BEHIND_CHIN_CM
 from sspnerf.prepare.workspace import Stage, Workspace
+
+# From this rate on every second frame is enough to look at.
+FAST_HZ = 20.0
 
 
 def run(work: Workspace) -> Nothing:
@@ -18,20 +22,24 @@ def run(work: Workspace) -> Nothing:
     take = work.found(Take)
     vertices = work.mesh().vertices.astype(np.float64)
     anchors = np.stack((vertices[1], vertices[CHIN] + np.array([0.0, -7.0, -BEHIND_CHIN_CM])))
+    step = 2 if take.frame_rate_hz >= FAST_HZ else 1
     waveform = None
     if work.found(Sound).has_speech:
         waveform = read_waveform(work.writer.partial / "speech.wav", SPEECH_SAMPLE_RATE_HZ)
     with FilmWriter(
         work.writer.partial / "preview.mp4",
-        width=PREVIEW_SIDE, height=PREVIEW_SIDE, frame_rate_hz=take.frame_rate_hz,
-        waveform=waveform, sample_rate_hz=SPEECH_SAMPLE_RATE_HZ, preset="veryfast",
+        width=PREVIEW_SIDE, height=PREVIEW_SIDE, frame_rate_hz=take.frame_rate_hz / step,
+        waveform=waveform, sample_rate_hz=SPEECH_SAMPLE_RATE_HZ, preset="superfast",
     ) as film:  # fmt: skip
-        for index in range(take.frames):
-            shown = draw_preview(_frame(work, index), intrinsics=work.intrinsics, anchors=anchors)
+
+        def draw(index: int) -> NDArray[np.uint8]:
+            return draw_preview(_frame(work, index), intrinsics=work.intrinsics, anchors=anchors)
+
+        for index, shown in in_order(draw, range(0, take.frames, step)):
             film.write(shown)
-            if index % CHUNK_FRAMES == 0:
+            if index % CHUNK_FRAMES < step:
                 work.release()
-            work.progress("preview", index + 1, take.frames)
+            work.progress("preview", min(index + step, take.frames), take.frames)
     return Nothing()
 
 

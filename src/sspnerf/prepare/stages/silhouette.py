@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sspnerf.prepare.chunks import over_chunks, with_neighbours
+from sspnerf.prepare.chunks import over_chunks, split_into_chunks, with_neighbours
 from sspnerf.prepare.found import Nothing, Take
 from sspnerf.prepare.masks import PERSON_SIDE, STEADY_REACH, SilhouetteFilter, fit, to_bytes
 from sspnerf.prepare.workspace import Stage, Workspace
@@ -32,7 +32,7 @@ def run(work: Workspace) -> Nothing:
                 silhouette[ready] = to_bytes(fit(mask, side))
             ready += 1
 
-    over_chunks(work, "silhouette", count, filter_chunk)
+    over_chunks(work, "silhouette", split_into_chunks(count), filter_chunk)
     return Nothing()
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from sspnerf.data.manifest import Camera
-from sspnerf.geometry.cameras import Intrinsics
 from sspnerf.geometry.face_mesh import FaceMesh
+from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.prepare.face_regions import face_regions
 from sspnerf.prepare.found import Faces, Take, Track
 from sspnerf.prepare.observations import Observations

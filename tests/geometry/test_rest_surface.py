@@ -7,13 +7,8 @@ import pytest
 import torch
 
 import oracles
-from sspnerf.geometry.face_mesh import (
-    RECESSION,
-    FaceMesh,
-    intersect_surface,
-    rest_surface,
-    surface_height,
-)
+from sspnerf.geometry.face_mesh import FaceMesh
+from sspnerf.geometry.rest_surface import RECESSION, intersect_surface, rest_surface, surface_height
 
 EXTENT, NODES = 24.0, 129
 RADIUS, RIM = 12.0, 6.0
