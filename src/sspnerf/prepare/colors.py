@@ -85,7 +85,12 @@ class SkinColor(NamedTuple):
         Returns:
             Standard deviations. Shape (height, width).
         """
-        return self.chromaticity.distance(_chromaticity(picture))
+        shade = self.chromaticity.distance(_chromaticity(picture))
+        # Shade is darker than skin in light. What is lighter has to have skin's very color: next to
+        # skin, coarse coding of color paints white collars with its hue.
+        lightness = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)[..., 0]
+        is_lit = lightness > self.color.mean[0]
+        return np.where(is_lit, np.maximum(shade, self.distance(picture)), shade)
 
 
 def fit_skin_color(samples: NDArray[np.uint8]) -> SkinColor:

@@ -24,8 +24,10 @@ from sspnerf.prepare.face_regions import FaceRegions, face_regions
 OPEN_MOUTH = 0.012
 # Skin: distance from the mean color of the face, in standard deviations.
 SKIN_DISTANCE = 3.5
-# The same by chromaticity, for a neck in the chin's shadow.
-SHADED_DISTANCE = 5.5
+# The same by chromaticity, for a neck in the shade; right below the chin, where it is deepest and
+# clothes are seldom, and elsewhere. That is above this b, no further from the middle than this a.
+CHIN_SHADE_DISTANCE, SHADED_DISTANCE = 5.5, 4.25
+CHIN_SHADE_BOTTOM, CHIN_SHADE_REACH = -0.68, 0.36
 # Heights b between which ears lie, and how far from the middle they reach, a.
 EAR_TOP, EAR_BOTTOM, EAR_REACH = 0.24, -0.26, 0.72
 # What else of a person is above the ears' lower end is hair, no further from the middle than this
@@ -224,8 +226,10 @@ def _parse_head(
     part = _window(axes, hair.shape, (-NECK_REACH, NECK_REACH), (NECK_BOTTOM, EAR_BOTTOM))
     neck = np.zeros(hair.shape, dtype=bool)
     if neck[part].size:
-        hue = _clean(in_shade[part] < SHADED_DISTANCE * TABLE_SCALE, side)
-        neck[part] = _neck(FramePlaces(places.a[part], places.b[part]), hue, side)
+        a, b = places.a[part], places.b[part]
+        below_chin = (b > CHIN_SHADE_BOTTOM) & (np.abs(a) < CHIN_SHADE_REACH)
+        most = np.where(below_chin, CHIN_SHADE_DISTANCE, SHADED_DISTANCE) * TABLE_SCALE
+        neck[part] = _neck(FramePlaces(a, b), _clean(in_shade[part] < most, side), side)
     labels = _around_the_face(places, hair=hair, bare=bare, neck=neck)
     fringe = (places.b > FRINGE_BOTTOM) | (np.abs(places.a) > SIDEBURN)
     labels[(oval > 0) & ~(fringe & (hair > 0.5))] = SemanticClass.SKIN
@@ -270,7 +274,9 @@ def _neck(places: FramePlaces, bare: NDArray[np.bool_], side: int) -> NDArray[np
     count, pieces, _, _ = cv2.connectedComponentsWithStats(clothes, connectivity=4)
     outside = np.unique(pieces[_rim(reach) & (clothes > 0)])
     enclosed = np.isin(pieces, np.setdiff1d(np.arange(1, count), outside))
-    whole = (reach & ((clothes == 0) | enclosed)).astype(np.uint8)
+    # A corner too small for the disk is no neck either, where no skin is near.
+    near = cv2.dilate(neck, disk) > 0
+    whole = (reach & (((clothes == 0) & near) | enclosed)).astype(np.uint8)
     # Nor does a neck end in thin spikes along the collar.
     return _largest(np.asarray(cv2.morphologyEx(whole, cv2.MORPH_OPEN, disk)) > 0)
 
