@@ -56,6 +56,7 @@ def prepare(
         f"{manifest.frame_rate_hz:g} frames/s, face not found in {lost})",
         soft_wrap=True,
     )
+    out.print(f"look at: {clip / 'prepare.html'}", soft_wrap=True)
 
 
 def _show_status(clip: Path) -> None:

@@ -66,6 +66,8 @@ class SyncEstimate(NamedTuple):
     """Whether the evidence is strong enough to believe the offset."""
     reason: str
     """Why it is not known, in words; empty if it is."""
+    curve: NDArray[np.float64]
+    """Offset, s, and correlation there; empty where nothing could be compared. Shape (lags, 2)."""
 
 
 def lip_opening(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -187,11 +189,13 @@ def _judge(
         evidence=evidence,
         is_known=not reason,
         reason=reason,
+        curve=np.stack((np.arange(-reach, reach + 1) / LOG_MEL_RATE_HZ, correlation), axis=1),
     )
 
 
 def _unknown(reason: str) -> SyncEstimate:
-    return SyncEstimate(0.0, 0.0, 0.0, 1.0, 0.0, is_known=False, reason=reason)
+    nothing = np.zeros((0, 2))
+    return SyncEstimate(0.0, 0.0, 0.0, 1.0, 0.0, is_known=False, reason=reason, curve=nothing)
 
 
 def _loudness(waveform: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -38,12 +38,12 @@ from sspnerf.prepare.picture_measures import (
     strangeness,
 )
 from sspnerf.prepare.poses import complete_poses, head_to_camera_pose
-from sspnerf.prepare.preview import PreviewFrame, draw_preview
 from sspnerf.prepare.report import REPORT_NAME, Report, Section, ShownFrame, StageLine, to_html
 from sspnerf.prepare.report_frames import ChosenFrame, doubtful_frames, sample_frames, to_jpeg
 from sspnerf.prepare.report_plots import TimeAxis, bar_plot, timeline
 from sspnerf.prepare.report_sections import Evidence, facts, sections, sync_said
 from sspnerf.prepare.rest_face import RIGID_LANDMARKS
+from sspnerf.prepare.stages.preview import Painter
 from sspnerf.prepare.steadiness import jitter, lag
 from sspnerf.prepare.stretches import find_stretches
 from sspnerf.prepare.sync import lip_opening
@@ -234,20 +234,8 @@ def _optional(work: Workspace, name: str) -> NDArray[np.float64] | None:
 
 def _draw(work: Workspace, chosen: list[ChosenFrame]) -> list[ShownFrame]:
     """Draw frames as the preview does."""
-    vertices = work.mesh().vertices.astype(np.float64)
-    anchors = np.stack((vertices[1], vertices[CHIN] + np.array([0.0, -7.0, -BEHIND_CHIN_CM])))
-    shown = []
-    for index, caption in chosen:
-        frame = PreviewFrame(
-            picture=work.array("frames")[index],
-            labels=work.array("labels")[index],
-            landmarks=work.array("landmarks")[index],
-            pose=work.array("poses")[index].astype(np.float64),
-            torso_pose=work.array("torso_poses")[index].astype(np.float64),
-            valid=bool(work.array("valid")[index]),
-        )
-        drawn = draw_preview(frame, intrinsics=work.intrinsics, anchors=anchors)
-        shown.append(ShownFrame(to_jpeg(drawn), caption))
+    painter = Painter(work)
+    shown = [ShownFrame(to_jpeg(painter.draw(index)), caption) for index, caption in chosen]
     work.release()
     return shown
 

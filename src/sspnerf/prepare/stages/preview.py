@@ -20,8 +20,7 @@ FAST_HZ = 20.0
 def run(work: Workspace) -> Nothing:
     """Draw labels, mesh and axes over every frame."""
     take = work.found(Take)
-    vertices = work.mesh().vertices.astype(np.float64)
-    anchors = np.stack((vertices[1], vertices[CHIN] + np.array([0.0, -7.0, -BEHIND_CHIN_CM])))
+    painter = Painter(work)
     step = 2 if take.frame_rate_hz >= FAST_HZ else 1
     waveform = None
     if work.found(Sound).has_speech:
@@ -31,11 +30,7 @@ def run(work: Workspace) -> Nothing:
         width=PREVIEW_SIDE, height=PREVIEW_SIDE, frame_rate_hz=take.frame_rate_hz / step,
         waveform=waveform, sample_rate_hz=SPEECH_SAMPLE_RATE_HZ, preset="superfast",
     ) as film:  # fmt: skip
-
-        def draw(index: int) -> NDArray[np.uint8]:
-            return draw_preview(_frame(work, index), intrinsics=work.intrinsics, anchors=anchors)
-
-        for index, shown in in_order(draw, range(0, take.frames, step)):
+        for index, shown in in_order(painter.draw, range(0, take.frames, step)):
             film.write(shown)
             if index % CHUNK_FRAMES < step:
                 work.release()
@@ -43,15 +38,27 @@ def run(work: Workspace) -> Nothing:
     return Nothing()
 
 
-def _frame(work: Workspace, index: int) -> PreviewFrame:
-    return PreviewFrame(
-        picture=work.array("frames")[index],
-        labels=work.array("labels")[index],
-        landmarks=work.array("landmarks")[index],
-        pose=work.array("poses")[index].astype(np.float64),
-        torso_pose=work.array("torso_poses")[index].astype(np.float64),
-        valid=bool(work.array("valid")[index]),
-    )
+class Painter:
+    """Draws what was seen in frames."""
+
+    def __init__(self, work: Workspace) -> None:
+        self._work = work
+        vertices = work.mesh().vertices.astype(np.float64)
+        chest = vertices[CHIN] + np.array([0.0, -7.0, -BEHIND_CHIN_CM])
+        self._anchors = np.stack((vertices[1], chest))
+
+    def draw(self, index: int) -> NDArray[np.uint8]:
+        """Draw labels, mesh and axes over a frame. Shape (384, 384, 3)."""
+        work = self._work
+        frame = PreviewFrame(
+            picture=work.array("frames")[index],
+            labels=work.array("labels")[index],
+            landmarks=work.array("landmarks")[index],
+            pose=work.array("poses")[index].astype(np.float64),
+            torso_pose=work.array("torso_poses")[index].astype(np.float64),
+            valid=bool(work.array("valid")[index]),
+        )
+        return draw_preview(frame, intrinsics=work.intrinsics, anchors=self._anchors)
 
 
 STAGE = Stage(

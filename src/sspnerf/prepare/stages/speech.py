@@ -32,6 +32,8 @@ def run(work: Workspace) -> Sound:
         frame_rate_hz=take.frame_rate_hz,
         valid=work.array("valid"),
     )
+    if len(found.curve):
+        work.create("sync_curve", found.curve.shape, np.float64)[:] = found.curve
     corrected = found.is_known and work.settings.fix_sync
     if corrected:
         waveform = shift_waveform(waveform, found.offset_s)
