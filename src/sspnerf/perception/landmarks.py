@@ -9,12 +9,15 @@ view over the picture is 63 degrees. Head transforms are kept as they come;
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+_REDIRECTION = threading.RLock()
 
 LANDMARKS = 478
 MESH_LANDMARKS = 468
@@ -154,13 +157,15 @@ def quiet_native_log() -> Iterator[None]:
 
     Python's own errors are raised, not written, so nothing of ours is lost meanwhile.
     """
-    sys.stderr.flush()
-    saved = os.dup(2)
-    sink = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(sink, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(sink)
+    # One at a time: of two threads the second would take the sink for what is to be restored.
+    with _REDIRECTION:
+        sys.stderr.flush()
+        saved = os.dup(2)
+        sink = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(sink, 2)
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            os.close(sink)
