@@ -30,7 +30,7 @@ FRAMES = 26
 # --- which stages run -----------------------------------------------------------------------------
 
 
-def stage(needs=(), *, depends_on="size", leaves=(), scratch=()):
+def stage(needs=(), *, depends_on="size", leaves=(), scratch=(), reads=()):
     return Stage(
         run=lambda work: Nothing(),
         found=Nothing,
@@ -38,13 +38,14 @@ def stage(needs=(), *, depends_on="size", leaves=(), scratch=()):
         settings=lambda settings: {depends_on: getattr(settings, depends_on)},
         leaves=leaves,
         scratch=scratch,
+        reads=reads,
     )
 
 
 # first -> second -> third, and first -> aside
 FOUR = {
     "first": stage(leaves=("a.npy",), scratch=("s",)),
-    "second": stage(("first",), depends_on="parser", leaves=("b.npy",)),
+    "second": stage(("first",), depends_on="parser", leaves=("b.npy",), reads=("s",)),
     "third": stage(("second",), leaves=("c.npy",)),
     "aside": stage(("first",), depends_on="frame_rate_hz", leaves=("d.npy",)),
 }
@@ -80,16 +81,19 @@ def test_a_lost_file_is_made_again_but_what_came_after_it_stays():
 
 def test_scratch_is_made_again_only_where_it_is_needed():
     assert to_run(keys(), files=WHOLE - {"s.npy"}) == set()
+    assert to_run(keys(), files=WHOLE - {"s.npy"}, frame_rate_hz=30.0) == {"aside"}
     assert to_run(keys(), files=WHOLE - {"s.npy"}, parser="bisenet") == {
         "first", "second", "third",
     }  # fmt: skip
 
 
 def test_every_stage_comes_after_those_it_needs_and_leaves_what_the_clip_holds():
-    seen = []
+    seen, made = [], {}
     for name, each in STAGES.items():
         assert set(each.needs) <= set(seen), name
+        assert {made[array] for array in each.reads} <= set(each.needs), name
         seen.append(name)
+        made |= dict.fromkeys(each.scratch, name)
     left = {file for each in STAGES.values() for file in each.leaves}
     assert {f"{name}.npy" for name in ARRAYS} | {"mesh.npz", "background.png"} <= left
 

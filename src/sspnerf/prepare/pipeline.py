@@ -134,7 +134,7 @@ def stages_to_run(
     """Say which stages have to run.
 
     A stage runs if it was never ended with this input, if a file of the clip that it leaves is
-    missing, or if a stage that runs needs what it left beside the clip and that is gone.
+    missing, or if a stage that runs reads what it left beside the clip and that is gone.
 
     Args:
         stages: In order.
@@ -146,8 +146,8 @@ def stages_to_run(
     for name, stage in reversed(list(stages.items())):
         record = done.get(name)
         is_same = record is not None and record.input_hash == planned[name].input_hash
-        is_needed = any(name in stages[other].needs for other in running)
-        wanted = {*stage.leaves, *(f"{array}.npy" for array in stage.scratch if is_needed)}
+        read = {array for other in running for array in stages[other].reads}
+        wanted = {*stage.leaves, *(f"{array}.npy" for array in stage.scratch if array in read)}
         if not is_same or not files.issuperset(wanted):
             running.add(name)
     return running

@@ -50,6 +50,8 @@ class Stage:
     """Files of the clip that it writes."""
     scratch: tuple[str, ...] = ()
     """Arrays that it writes and the clip does not keep."""
+    reads: tuple[str, ...] = ()
+    """Such arrays of earlier stages without which it cannot run."""
     version: int = 1
     """To be counted up when the same input gives another result."""
 

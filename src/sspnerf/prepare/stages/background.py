@@ -37,5 +37,6 @@ STAGE = Stage(
     run=run,
     found=Nothing,
     needs=("decode", "landmarks", "silhouette"),
+    reads=("silhouette", "repeats"),
     leaves=("background.png", "background_seen.png", "mask.npy"),
 )

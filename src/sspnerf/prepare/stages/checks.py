@@ -331,8 +331,8 @@ def _largest(values: NDArray[np.float64]) -> float | None:
 STAGE = Stage(
     run=run,
     found=Checked,
-    # `decode` and `landmarks` are part of what `tracking` was made from; named here, scratch arrays
-    # of theirs that are gone would do them again.
-    needs=("tracking", "speech", "features", "background", "parsing", "torso"),
+    needs=(
+        "decode", "landmarks", "tracking", "speech", "features", "background", "parsing", "torso",
+    ),
     leaves=(REPORT_NAME,),
-)
+)  # fmt: skip

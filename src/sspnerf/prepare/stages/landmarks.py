@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from sspnerf.errors import MediaError
 from sspnerf.media.video import Picture, resampled_pictures
 from sspnerf.perception.landmarks import BLENDSHAPES, LANDMARKS, FaceLandmarker, FaceObservation
-from sspnerf.perception.models import model_path
+from sspnerf.perception.models import MODEL_FILES, model_path
+from sspnerf.prepare import parsers
 from sspnerf.prepare.chunks import over_chunks, split_into_chunks
 from sspnerf.prepare.cuts import LIKELY_SCORE, jumps
 from sspnerf.prepare.found import Faces, Take
@@ -206,6 +207,11 @@ def hair_every(work: Workspace) -> int:
     return max(1, round(HAIR_EVERY_S * work.found(Take).frame_rate_hz))
 
 
+def _models() -> str:
+    """Say which networks look."""
+    return ",".join(MODEL_FILES[name].sha256[:12] for name in parsers.BASE_MODELS)
+
+
 class _CropReader:
     """Reads the crop of frames at the size in which it is looked at; goes forwards only."""
 
@@ -238,7 +244,8 @@ STAGE = Stage(
     run=run,
     found=Faces,
     needs=("decode",),
-    settings=lambda settings: {"size": settings.size},
+    reads=("cut_scores",),
+    settings=lambda settings: {"size": settings.size, "models": _models()},
     leaves=("frames.npy",),
     scratch=(
         "repeats", "seen_landmarks", "head_transforms", "seen_blendshapes", "hair_boxes", "person",

@@ -7,12 +7,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from sspnerf.perception.models import MODEL_FILES
 from sspnerf.prepare.background import spread_evenly
 from sspnerf.prepare.chunks import over_chunks, split_into_chunks
 from sspnerf.prepare.colors import SkinColor, fit_skin_color
 from sspnerf.prepare.found import Nothing, Take
 from sspnerf.prepare.masks import window_to_frame
-from sspnerf.prepare.parsers import Parser, parser_by_name
+from sspnerf.prepare.parsers import Parser, parser_by_name, parser_models
 from sspnerf.prepare.parsing import face_skin_mask
 from sspnerf.prepare.stages.landmarks import hair_every
 from sspnerf.prepare.workspace import Stage, Workspace
@@ -94,10 +95,16 @@ def _hair_in_frame(work: Workspace, index: int) -> NDArray[np.float32]:
     return window_to_frame(window / np.float32(255), box, work.settings.size)
 
 
+def _models(parser: str) -> str:
+    """Say which networks parse."""
+    return ",".join(MODEL_FILES[name].sha256[:12] for name in parser_models(parser))
+
+
 STAGE = Stage(
     run=run,
     found=Nothing,
     needs=("decode", "landmarks", "background", "tracking"),
-    settings=lambda settings: {"parser": settings.parser},
+    reads=("hair", "hair_boxes", "repeats"),
+    settings=lambda settings: {"parser": settings.parser, "models": _models(settings.parser)},
     leaves=("labels.npy",),
 )

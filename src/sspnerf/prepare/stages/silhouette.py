@@ -40,6 +40,7 @@ STAGE = Stage(
     run=run,
     found=Nothing,
     needs=("decode", "landmarks"),
+    reads=("person",),
     settings=lambda settings: {"size": settings.size},
     scratch=("silhouette",),
 )

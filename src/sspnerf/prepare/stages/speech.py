@@ -60,5 +60,6 @@ STAGE = Stage(
     run=run,
     found=Sound,
     needs=("decode", "tracking"),
+    reads=("sound",),
     settings=lambda settings: {"fix_sync": settings.fix_sync},
 )

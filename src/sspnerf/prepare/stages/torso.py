@@ -72,6 +72,6 @@ def _depth(work: Workspace, pose: NDArray[np.float64]) -> float:
 STAGE = Stage(
     run=run,
     found=TorsoTrack,
-    needs=("decode", "landmarks", "tracking", "parsing"),
+    needs=("decode", "landmarks", "tracking", "background", "parsing"),
     leaves=("torso_poses.npy", "torso_confidence.npy"),
 )

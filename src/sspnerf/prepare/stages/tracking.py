@@ -66,6 +66,7 @@ STAGE = Stage(
     run=run,
     found=Track,
     needs=("decode", "landmarks"),
+    reads=("seen_landmarks", "head_transforms", "seen_blendshapes"),
     settings=lambda settings: {"size": settings.size},
     leaves=("landmarks.npy", "blendshapes.npy", "valid.npy", "poses.npy", "mesh.npz"),
 )
