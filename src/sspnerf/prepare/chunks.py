@@ -58,7 +58,8 @@ def over_chunks(
             while running:
                 # Now and then control comes back here, so that Ctrl-C is noticed.
                 ended, _ = wait(running, return_when=FIRST_COMPLETED, timeout=0.5)
-                for job in ended:
+                # What is done counts, also where something beside it went wrong.
+                for job in sorted(ended, key=lambda job: job.exception() is not None):
                     job.result()
                     chunk = running.pop(job)
                     work.mark_done(chunk)
