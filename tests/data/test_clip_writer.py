@@ -80,3 +80,34 @@ def test_a_clip_that_is_taken_over_does_not_change_with_the_new_one(tiny_clip, t
     np.testing.assert_array_equal(new.blendshapes, tiny_clip.blendshapes + 1)
     np.testing.assert_array_equal(new.labels, 3)
     np.testing.assert_array_equal(new.frames, tiny_clip.frames)
+
+
+def test_a_clip_that_lost_its_name_gets_it_back(tiny_clip, tmp_path):
+    """A program was killed between taking the old clip away and naming the new one."""
+    path = tmp_path / "clip"
+    path.with_name(".clip.discarded").mkdir()
+    for name in ("clip.json", "valid.npy"):
+        content = (tiny_clip.path / name).read_bytes()
+        (path.with_name(".clip.discarded") / name).write_bytes(content)
+    with pytest.raises(UsageError, match="exists already"):
+        ClipWriter(path)
+    assert (path / "valid.npy").is_file()
+    assert not path.with_name(".clip.discarded").exists()
+
+
+def test_a_link_to_a_clip_stays_a_link(tiny_clip, tmp_path):
+    true, link = tmp_path / "disk" / "clip", tmp_path / "link"
+    true.parent.mkdir()
+    link.symlink_to(true)
+    for value in (1, 2):
+        with ClipWriter(link, overwrite=True) as writer:
+            for file in tiny_clip.path.rglob("*"):
+                target = writer.partial / file.relative_to(tiny_clip.path)
+                if file.is_file():
+                    target.parent.mkdir(exist_ok=True)
+                    target.write_bytes(file.read_bytes())
+            writer.write_array("labels", np.full_like(tiny_clip.labels, value))
+            writer.commit(tiny_clip.manifest)
+    assert link.is_symlink()
+    assert (open_clip(true).labels == 2).all()
+    assert [entry.name for entry in true.parent.iterdir()] == ["clip"]

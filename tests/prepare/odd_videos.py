@@ -40,6 +40,7 @@ def write_video(
     stamps: Sequence[int] | None = None,
     time_base: Fraction = Fraction(1, RATE),
     rotation: int | None = None,
+    aspect: Fraction | None = None,
     sound: Sound | None = None,
 ) -> Path:
     """Write pictures, and perhaps a sound, with PyAV alone."""
@@ -49,6 +50,8 @@ def write_video(
             video = container.add_stream(codec, rate=RATE, options=options or {})
             video.width, video.height, video.pix_fmt = width, height, pix_fmt
             video.codec_context.time_base = time_base
+            if aspect is not None:
+                video.codec_context.sample_aspect_ratio = aspect
             if rotation is not None:
                 video.set_display_rotation(rotation)
         track = _add_sound(container, sound) if sound else None

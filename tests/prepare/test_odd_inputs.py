@@ -12,6 +12,7 @@ from prepare.odd_videos import RATE, Sound, shorten, tone, write_video
 from sspnerf.cli import main
 from sspnerf.config import PrepareConfig
 from sspnerf.data import clip_writer
+from sspnerf.errors import MediaError
 from sspnerf.media.video import resampled_frames
 from sspnerf.prepare.pipeline import prepare
 
@@ -256,6 +257,25 @@ def interlaced(path, pictures):
     return write_video(path / "tv.mpg", pictures, codec="mpeg2video", options=options)
 
 
+def mirrored(path, pictures):
+    turned = np.ascontiguousarray(pictures[:, ::-1, ::-1])
+    return write_video(path / "upside.mp4", turned, rotation=180)
+
+
+def webm(path, pictures):
+    return write_video(path / "web.webm", pictures, codec="libvpx-vp9")
+
+
+def oblong_pixels(path, pictures):
+    squeezed = np.ascontiguousarray(pictures[:, :, ::2])
+    return write_video(path / "dv.mp4", squeezed, aspect=Fraction(2))
+
+
+def truncated_mkv(path, pictures):
+    video = write_video(path / "cut.mkv", np.concatenate([pictures] * 8), options={"g": "4"})
+    return shorten(video, 0.6)
+
+
 def stamps_that_go_back(path, pictures):
     part = write_video(path / "part.ts", pictures[:4], options={"bf": "0"}).read_bytes()
     (path / "part.ts").unlink()
@@ -265,7 +285,8 @@ def stamps_that_go_back(path, pictures):
 
 PREPARED = (
     plain, video_only, one_frame, sound_8khz, sound_surround, silence, rotated, odd_size, ten_bit,
-    grayscale, alpha, interlaced, stamps_that_go_back,
+    grayscale, alpha, interlaced, stamps_that_go_back, mirrored, webm, oblong_pixels,
+    truncated_mkv,
 )  # fmt: skip
 
 
@@ -273,7 +294,11 @@ PREPARED = (
 def test_prepared_as_if_it_were_plain(make, woman_pictures, tmp_path):
     clip, warnings = prepared(make(tmp_path, woman_pictures), tmp_path)
     frames = 1 if make is one_frame else FRAMES
-    assert clip.manifest.frames == frames
+    if make is truncated_mkv:
+        assert FRAMES < clip.manifest.frames < 8 * FRAMES
+        assert any("may be cut off" in line for line in warnings)
+    else:
+        assert clip.manifest.frames == frames
     assert clip.valid.all()
     assert clip.manifest.has_speech == (make in (plain, sound_8khz, sound_surround, silence))
     # The face is upright and where it was: eyes above the mouth, right eye left of the left one.
@@ -319,6 +344,35 @@ def test_of_two_faces_one_is_followed_and_it_is_said_which(woman_pictures, man_p
     found = clip.manifest.stages["decode"].found
     assert found["faces"] == 2
     assert any("2 faces" in line for line in warnings)
+
+
+def test_a_crop_chooses_among_faces(woman_pictures, man_pictures, tmp_path):
+    both = np.full((FRAMES, 256, 512, 3), 128, np.uint8)
+    both[:, :, :256], both[:, :, 256:] = man_pictures, woman_pictures
+    video = write_video(tmp_path / "two.mp4", both)
+    clip, _ = prepared(video, tmp_path, crop=(256, 0, 512, 256))
+    assert clip.manifest.crop == (256, 0, 512, 256)
+    assert clip.manifest.source_size == (512, 256)
+    assert clip.valid.all()
+    alone, _ = prepared(write_video(tmp_path / "one.mp4", woman_pictures), tmp_path / "alone")
+    assert np.abs(clip.landmarks[0, :, :2] - alone.landmarks[0, :, :2]).mean() < 1
+    with pytest.raises(MediaError, match="shows no face in its crop"):
+        prepared(video, tmp_path / "none", crop=(224, 0, 288, 64))
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (720, 1280)])
+def test_head_and_shoulders_are_cut_out_of_any_aspect(woman_pictures, tmp_path, size):
+    width, height = (side // 2 for side in size)
+    wide = np.full((FRAMES, height, width, 3), 120, np.uint8)
+    x, y = (width - 256) // 2, (height - 256) // 3
+    wide[:, y : y + 256, x : x + 256] = woman_pictures
+    clip, _ = prepared(write_video(tmp_path / "wide.mp4", wide), tmp_path)
+    x0, y0, x1, y1 = clip.manifest.crop
+    assert x1 - x0 == y1 - y0
+    assert x0 <= x + 64
+    assert x1 >= x + 192
+    assert clip.manifest.source_size == (width, height)
+    assert clip.valid.all()
 
 
 def test_a_face_at_the_border_is_tracked(woman_pictures, tmp_path):

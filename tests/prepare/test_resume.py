@@ -1,9 +1,11 @@
 """prepare goes on where it was stopped, repeats nothing, and gives what an unbroken run gives."""
 
+import json
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -13,7 +15,7 @@ from sspnerf.config import PrepareConfig
 from sspnerf.data.clip import ARRAYS, open_clip
 from sspnerf.data.clip_writer import ClipWriter
 from sspnerf.data.manifest import StageRecord
-from sspnerf.errors import ClipError, UsageError
+from sspnerf.errors import ClipError, SspnerfError, UsageError
 from sspnerf.media.film_writer import FilmWriter
 from sspnerf.media.video import probe_video, resampled_frames
 from sspnerf.prepare import chunks, pipeline
@@ -129,20 +131,20 @@ def test_chunks_that_are_done_are_not_done_again(work, monkeypatch):
         seen.extend(chunk)
 
     parts = [range(0, 4), range(4, 8), range(8, 10)]
-    work.begin("parsing", "key")
+    work.begin("parsing", STAGES["parsing"], "key")
     array = work.create("labels", (10, 2, 2))
     with pytest.raises(KeyboardInterrupt):
         chunks.over_chunks(work, "parsing", parts, process)
     assert 4 not in seen
     is_stopped[0] = False
-    work.begin("parsing", "key")
+    work.begin("parsing", STAGES["parsing"], "key")
     array = work.create("labels", (10, 2, 2))
     np.testing.assert_array_equal(array[:4], 1)
     chunks.over_chunks(work, "parsing", parts, process)
     np.testing.assert_array_equal(array[:8], 1)
     assert (array[8:] >= 1).all()
     assert seen.count(0) == 1, "the first chunk is not done again"
-    work.begin("parsing", "another key")
+    work.begin("parsing", STAGES["parsing"], "another key")
     assert not work.is_done(range(0, 4))
     np.testing.assert_array_equal(work.create("labels", (10, 2, 2)), 0)
 
@@ -161,7 +163,7 @@ def test_an_error_on_a_thread_is_raised(work):
     def process(chunk):
         raise ValueError("broken")
 
-    work.begin("parsing", "key")
+    work.begin("parsing", STAGES["parsing"], "key")
     with pytest.raises(ValueError, match="broken"):
         chunks.over_chunks(work, "parsing", [range(10)], process)
 
@@ -293,6 +295,71 @@ def test_a_failed_overwrite_leaves_the_old_clip_as_it_was(video, unbroken, tmp_p
     prepare(video, path, SETTINGS)
     with pytest.raises(StoppedError):
         prepare(video, path, PrepareConfig(size=64), overwrite=True, progress=stop_at("parsing", 1))
+    assert_same_clip(open_clip(path), unbroken)
+
+
+@pytest.mark.parametrize("name", ["landmarks", "parsing", "checks"])
+def test_settings_there_and_back_leave_no_traces(video, unbroken, tmp_path, name):
+    """Of each stage that was begun with other settings nothing is believed."""
+    path, other = tmp_path / "clip", PrepareConfig(size=48, crop=(40, 0, 512, 472))
+    with pytest.raises(StoppedError):
+        prepare(video, path, SETTINGS, progress=stop_at("preview", 1))
+    with pytest.raises(StoppedError):
+        prepare(video, path, other, progress=stop_at(name, 1))
+    assert_same_clip(prepare(video, path, SETTINGS), unbroken)
+
+
+def test_an_overwrite_that_is_stopped_harms_neither_clip(video, unbroken, tmp_path, monkeypatch):
+    path = tmp_path / "clip"
+    prepare(video, path, SETTINGS)
+    # The same labels under another key: parsing is done again, from scratch arrays that are gone.
+    monkeypatch.setitem(pipeline.STAGES, "parsing", replace(STAGES["parsing"], version=2))
+    for name in ("landmarks", "parsing", "checks"):
+        with pytest.raises(StoppedError):
+            prepare(video, path, SETTINGS, overwrite=True, progress=stop_at(name, 1))
+        assert_same_clip(open_clip(path), unbroken)
+    assert_same_clip(prepare(video, path, SETTINGS, overwrite=True), unbroken)
+
+
+def test_what_is_done_survives_what_is_refused_at_once(video, tmp_path, monkeypatch):
+    path, work = tmp_path / "clip", tmp_path / ".clip.partial" / "work"
+    with pytest.raises(StoppedError):
+        prepare(video, path, SETTINGS, progress=stop_at("tracking", 0))
+    with pytest.raises(UsageError, match="reaches beyond the picture"):
+        prepare(video, path, PrepareConfig(size=48, crop=(100, 0, 700, 600)))
+    with pytest.raises(SspnerfError, match=r"cannot download 79999_iter\.pth"):
+        prepare(video, path, PrepareConfig(size=48, parser="bisenet"))
+    monkeypatch.setattr(pipeline, "source_hash", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(video, path, SETTINGS)
+    assert (work / "landmarks.json").is_file()
+
+
+def interrupted(_):
+    raise KeyboardInterrupt
+
+
+def test_files_and_records_that_are_lost_or_strange_are_made_again(video, unbroken, tmp_path):
+    path, partial = tmp_path / "clip", tmp_path / ".clip.partial"
+    with pytest.raises(StoppedError):
+        prepare(video, path, SETTINGS, progress=stop_at("preview", 1))
+    (partial / "torso_poses.npy").unlink()
+    record = json.loads((partial / "work" / "tracking.json").read_text())
+    del record["found"]["repeated"]
+    (partial / "work" / "tracking.json").write_text(json.dumps(record))
+    assert {status.name: status.state for status in clip_status(path)}["tracking"] == "to do"
+    assert_same_clip(prepare(video, path, SETTINGS), unbroken)
+
+
+def test_an_imported_clip_gives_nothing_to_a_prepared_one(video, unbroken, tmp_path):
+    path = tmp_path / "clip"
+    clip = prepare(video, path, SETTINGS)
+    told = json.loads((path / "clip.json").read_text())
+    told["stages"]["import"] = told["stages"]["decode"]
+    (path / "clip.json").write_text(json.dumps(told))
+    np.save(path / "poses.npy", clip.poses + 1)
+    ran = []
+    prepare(video, path, SETTINGS, overwrite=True, progress=lambda stage, *_: ran.append(stage))
     assert_same_clip(open_clip(path), unbroken)
 
 

@@ -82,8 +82,10 @@ class PrepareConfig:
         if self.crop is None:
             return
         x0, y0, x1, y1 = self.crop
-        if x1 - x0 != y1 - y0 or x1 - x0 < LEAST_CROP or min(x0, y0) < 0:
-            given = ",".join(map(str, self.crop))
+        given = ",".join(map(str, self.crop))
+        if min(x0, y0) < 0:
+            raise ValueError(f"prepare.crop is {given}; expected no number below 0")
+        if x1 - x0 != y1 - y0 or x1 - x0 < LEAST_CROP:
             raise ValueError(
                 f"prepare.crop is {given}; expected x0,y0,x1,y1 of a square of {LEAST_CROP} px or "
                 "more"
@@ -91,6 +93,8 @@ class PrepareConfig:
 
     def _check_features(self) -> None:
         """Refuse kinds that are not known, and settings that no kind reads or several would."""
+        if not self.features:
+            raise ValueError("prepare.features names none; expected one or more, such as logmel")
         unknown = [name for name in self.features if name not in SPEECH_FEATURES]
         if unknown:
             known = ", ".join(SPEECH_FEATURES)

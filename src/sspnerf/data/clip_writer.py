@@ -1,6 +1,7 @@
 """Write a clip, under another name until it is whole, so that a folder which opens is complete."""
 
 import contextlib
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -41,13 +42,15 @@ class ClipWriter:
 
     def __init__(self, path: Path, *, overwrite: bool = False, keep: bool = False) -> None:
         """Claim the name `path`; nothing appears there before `commit`."""
+        given, path = path, path.resolve()
+        _mend(path)
         if path.exists() and not overwrite:
-            raise UsageError(f"{path} exists already", "choose another name or pass --overwrite")
+            raise UsageError(f"{given} exists already", "choose another name or pass --overwrite")
         if path.is_file() or (
             path.is_dir() and any(path.iterdir()) and not (path / MANIFEST_NAME).is_file()
         ):
             raise UsageError(
-                f"{path} is no clip and is not overwritten", "choose another name or remove it"
+                f"{given} is no clip and is not overwritten", "choose another name or remove it"
             )
         self.path = path
         self.partial = partial_folder(path)
@@ -135,7 +138,7 @@ class ClipWriter:
         self._fresh(MANIFEST_NAME).write_text(text, encoding="utf-8")
         open_clip(self.partial)
         if self.path.exists():
-            discarded = self.path.with_name(f".{self.path.name}.discarded")
+            discarded = _discarded(self.path)
             shutil.rmtree(discarded, ignore_errors=True)
             self.path.rename(discarded)
             self.partial.rename(self.path)
@@ -167,7 +170,24 @@ class ClipWriter:
 
 def partial_folder(path: Path) -> Path:
     """Say where a clip lies until it is whole."""
+    path = path.resolve()
     return path.with_name(f".{path.name}.partial")
+
+
+def _discarded(path: Path) -> Path:
+    return path.with_name(f".{path.name}.discarded")
+
+
+def _mend(path: Path) -> None:
+    """Undo what a program left that was killed while it gave a clip its name."""
+    discarded = _discarded(path)
+    if discarded.exists():
+        if path.exists() or not (discarded / MANIFEST_NAME).is_file():
+            shutil.rmtree(discarded)
+        else:
+            discarded.rename(path)
+    if (path / MANIFEST_NAME).is_file():
+        shutil.rmtree(path / "work", ignore_errors=True)
 
 
 def allocate_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -185,18 +205,30 @@ def allocate_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> NDAr
     path.unlink(missing_ok=True)
     np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape).flush()
     try:
-        with path.open("r+b") as file:
-            size = path.stat().st_size
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
-            elif shutil.disk_usage(path.parent).free < size:
-                raise OSError(28, "No space left on device")
-    except OSError as error:
+        reserve_space(path)
+    except OSError:
         path.unlink(missing_ok=True)
-        error.filename = str(path)
         raise
     filled: NDArray[Any] = np.load(path, mmap_mode="r+")
     return filled
+
+
+def reserve_space(path: Path) -> None:
+    """Let the disk hold all of a file that has holes.
+
+    Raises:
+        OSError: If there is no space for it; names the file.
+    """
+    size = path.stat().st_size
+    try:
+        with path.open("r+b") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            elif shutil.disk_usage(path.parent).free < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def _lock(folder: Path) -> int | None:

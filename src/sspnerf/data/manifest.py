@@ -44,6 +44,8 @@ class StageRecord(_Strict):
 
     settings: dict[str, str | int | float | bool | None]
     input_hash: str
+    leaves: tuple[str, ...] = ()
+    """Files of the clip that it wrote."""
     found: dict[str, JsonValue] = {}
     """What it found out."""
     warnings: tuple[str, ...] = ()

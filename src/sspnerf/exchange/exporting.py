@@ -12,6 +12,7 @@ from PIL import Image
 from sspnerf.data.clip import Clip, open_clip
 from sspnerf.data.dataset import split_frames
 from sspnerf.data.face_rectangle import face_rectangle
+from sspnerf.data.manifest import ClipManifest
 from sspnerf.errors import ClipError, UsageError
 from sspnerf.exchange.conventions import poses_to_layout
 from sspnerf.exchange.ibug68 import ibug68_from_labels, ibug68_from_mediapipe, write_landmarks
@@ -83,7 +84,9 @@ def export_clip(
             blinks = clip.blendshapes[:, list(EYE_BLINKS)].mean(axis=1)
             write_blinks(partial / "au.csv", blinks, clip.manifest.frame_rate_hz)
         if layout == "adnerf":
-            _write_configs(partial, folder.resolve(), mean_m, held_out=len(clip.valid) // 11)
+            _write_configs(
+                partial, folder.resolve(), mean_m, held_out=len(_parts(clip.manifest)[1])
+            )
         _rename(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -110,7 +113,7 @@ def _check_clip(clip: Clip, layout: str, warn: Warn) -> None:
             "prepare the clip with square pixels",
         )
     valid = np.flatnonzero(clip.valid)
-    training, _ = split_frames(told.frames) if told.frames > 1 else (range(0), range(0))
+    training, _ = _parts(told)
     if not len(valid) or valid[0] >= len(training) or valid[-1] < len(training):
         raise ClipError(
             f"{clip.path} has no valid frame for training or none that is held out",
@@ -227,7 +230,7 @@ def _write_cameras(clip: Clip, folder: Path, rectangles: list[tuple[int, int, in
         "focal_len": told.camera.fx, "cx": told.camera.cx, "cy": told.camera.cy,
         "h": told.height, "w": told.width,
     }  # fmt: skip
-    for name, part in zip((TRAIN, VAL), split_frames(told.frames), strict=True):
+    for name, part in zip((TRAIN, VAL), _parts(told), strict=True):
         frames: list[dict[str, Any]] = []
         for index in (i for i in part if clip.valid[i]):
             x0, y0, x1, y1 = rectangles[index]
@@ -241,6 +244,11 @@ def _write_cameras(clip: Clip, folder: Path, rectangles: list[tuple[int, int, in
             )
         write_transforms(folder / name, camera, frames)
     return float(np.linalg.norm(matrices[clip.valid, :3, 3], axis=1).mean())
+
+
+def _parts(told: ClipManifest) -> tuple[range, range]:
+    """Frames for training and held-out ones, as in our own training."""
+    return split_frames(told.frames, told.cuts) if told.frames > 1 else (range(1), range(0))
 
 
 def _write_configs(folder: Path, target: Path, mean_m: float, *, held_out: int) -> None:

@@ -366,6 +366,7 @@ def _manifest(job: _Job, person: _Person, shapes: dict[str, Scalar]) -> ClipMani
         height=camera.height,
         camera=Camera(fx=camera.fx, fy=camera.fy, cx=camera.cx, cy=camera.cy),
         crop=told.crop if told else None,
+        source_size=told.source_size if told else None,
         landmark_scheme=person.landmark_scheme,
         reference_frame=person.reference_frame,
         cuts=told.cuts if told else (),

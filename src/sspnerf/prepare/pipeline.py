@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from sspnerf.config import PrepareConfig
 from sspnerf.data.clip import Clip, open_clip
 from sspnerf.data.clip_writer import ClipWriter
@@ -12,6 +14,7 @@ from sspnerf.errors import ClipError
 from sspnerf.media.video import probe_video
 from sspnerf.perception.models import model_path
 from sspnerf.prepare.found import Faces, Features, Sound, Take, Track
+from sspnerf.prepare.framing import check_crop
 from sspnerf.prepare.masks import one_thread_each
 from sspnerf.prepare.parsers import parser_models
 from sspnerf.prepare.stages import (
@@ -86,8 +89,13 @@ def prepare(
         SspnerfError: If a model file cannot be had.
     """
     video, settings = Path(video), settings or PrepareConfig()
-    probe_video(video)
+    info = probe_video(video)
+    if settings.crop is not None:
+        check_crop(settings.crop, info.width, info.height)
     check_can_hear(settings)
+    for name in parser_models(settings.parser):
+        # A file that cannot be had is better known before the first minute of work.
+        model_path(name)
     with ClipWriter(path, overwrite=overwrite, keep=True) as writer:
         work = Workspace(
             video=video,
@@ -97,15 +105,12 @@ def prepare(
             warn=warn or (lambda _: None),
         )
         try:
-            for name in parser_models(settings.parser):
-                # A file that cannot be had is better known before the first minute of work.
-                model_path(name)
             planned = stage_keys(STAGES, settings, source_hash(video))
             _take_over(work, planned)
             note_plan(work.scratch_folder / "plan.json", planned)
             _run(work, planned)
         except BaseException:
-            if not work.records:
+            if not any(work.read_record(name) for name in STAGES):
                 writer.discard()
             raise
         return writer.commit(_manifest(work))
@@ -119,7 +124,11 @@ def _take_over(work: Workspace, planned: Mapping[str, StageRecord]) -> None:
         there = open_clip(work.writer.path).manifest.stages
     except ClipError:
         return
-    if any(name in there and there[name].input_hash == planned[name].input_hash for name in STAGES):
+    # An imported clip may hold the records of the clip that it was exported from.
+    is_prepared = set(there) <= set(STAGES)
+    if is_prepared and any(
+        name in there and there[name].input_hash == planned[name].input_hash for name in STAGES
+    ):
         work.writer.take_over()
         for name, record in there.items():
             write_text(work.scratch_folder / f"{name}.json", record.model_dump_json())
@@ -140,7 +149,7 @@ def stages_to_run(
         stages: In order.
         planned: What each is made from now.
         done: What was noted at their ends.
-        files: Names of all files that are there, scratch arrays too.
+        files: All files that are there: of the clip, within its folder, and scratch arrays.
     """
     running: set[str] = set()
     for name, stage in reversed(list(stages.items())):
@@ -148,23 +157,41 @@ def stages_to_run(
         is_same = record is not None and record.input_hash == planned[name].input_hash
         read = {array for other in running for array in stages[other].reads}
         wanted = {*stage.leaves, *(f"{array}.npy" for array in stage.scratch if array in read)}
+        wanted |= set(record.leaves) if record else set()
         if not is_same or not files.issuperset(wanted):
             running.add(name)
     return running
 
 
 def _run(work: Workspace, planned: Mapping[str, StageRecord]) -> None:
-    done = {name: record for name in STAGES if (record := work.read_record(name))}
-    folders = (work.writer.partial, work.scratch_folder)
-    files = {file.name for folder in folders for file in folder.iterdir()}
+    records = {name: work.read_record(name) for name in STAGES}
+    done = {
+        name: record
+        for name, record in records.items()
+        if record is not None and is_understood(STAGES[name], record)
+    }
+    files = {
+        file.relative_to(folder).as_posix()
+        for folder in (work.writer.partial, work.scratch_folder)
+        for file in folder.rglob("*")
+    }
     running = stages_to_run(STAGES, planned, done, files)
     with one_thread_each():
         for name, stage in STAGES.items():
             if name in running:
-                work.begin(name, planned[name].input_hash)
+                work.begin(name, stage, planned[name].input_hash)
                 work.end(name, stage.run(work), planned[name])
             else:
                 work.adopt(name, stage, done[name])
+
+
+def is_understood(stage: Stage, record: StageRecord) -> bool:
+    """Say whether this version reads what a stage has found out."""
+    try:
+        stage.found.model_validate(record.found)
+    except ValidationError:
+        return False
+    return True
 
 
 def note_plan(path: Path, planned: Mapping[str, StageRecord]) -> None:

@@ -7,7 +7,7 @@ from sspnerf.data.clip import open_clip
 from sspnerf.data.clip_writer import partial_folder
 from sspnerf.errors import ClipError
 from sspnerf.prepare.found import Take
-from sspnerf.prepare.pipeline import STAGES
+from sspnerf.prepare.pipeline import STAGES, is_understood
 from sspnerf.prepare.workspace import read_record
 
 
@@ -48,12 +48,17 @@ def clip_status(path: Path) -> list[StageStatus]:
     frames = 0
     for name in STAGES:
         record = read_record(work / f"{name}.json")
-        if record is not None and record.input_hash == plan.settings.get(name):
+        planned = plan.settings.get(name)
+        if (
+            record is not None
+            and record.input_hash == planned
+            and is_understood(STAGES[name], record)
+        ):
             found.append(_done(name, record.seconds, record.warnings))
             if name == "decode":
                 frames = Take.model_validate(record.found).frames
         else:
-            found.append(_begun(work, name, frames))
+            found.append(_begun(work, name, str(planned), frames))
     return found
 
 
@@ -61,8 +66,9 @@ def _done(name: str, seconds: float, warnings: tuple[str, ...]) -> StageStatus:
     return StageStatus(name, "done", 0, 0, seconds, warnings)
 
 
-def _begun(work: Path, name: str, frames: int) -> StageStatus:
-    if not (work / f"{name}.begun").exists():
+def _begun(work: Path, name: str, planned: str, frames: int) -> StageStatus:
+    note = work / f"{name}.begun"
+    if not note.exists() or note.read_text() != planned:
         return StageStatus(name, "to do", 0, frames, 0.0, ())
     chunks = [file.name.split(".")[-2].split("-") for file in work.glob(f"{name}.*-*.done")]
     done = sum(int(stop) - int(start) for start, stop in chunks)

@@ -21,9 +21,16 @@ from scipy.spatial.transform import Rotation
 
 from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.prepare.masks import fit
+from sspnerf.prepare.poses import (
+    Poses,
+    interpolate_lost,
+    invert_rigid,
+    pieces_between,
+    rigid,
+    smooth_poses,
+)
 from sspnerf.prepare.torso_alignment import WORK_SIDE, TorsoSurface, look
 from sspnerf.prepare.torso_following import Followed, TorsoFollower, draw_back
-from sspnerf.prepare.tracking import Poses, interpolate_lost, invert_rigid, rigid, smooth_poses
 
 # A torso that covers less of the picture cannot be aligned.
 LEAST_AREA = 0.01
@@ -164,12 +171,13 @@ def _smooth(
     return np.asarray(sums / convolve1d(weight, kernel, mode="constant")[:, None])
 
 
-def torso_poses(motion: TorsoMotion, poses: Poses) -> Poses:
+def torso_poses(motion: TorsoMotion, poses: Poses, *, cuts: tuple[int, ...] = ()) -> Poses:
     """Turn the torso's motion into poses of the camera around a torso that is held still.
 
     Args:
         motion: From `align_torso`.
         poses: The head's, camera_to_world. Shape (frames, 4, 4).
+        cuts: First frames after a cut.
 
     Returns:
         Equal to the head's pose in the reference frame; where a whole piece has no motion, from
@@ -180,7 +188,7 @@ def torso_poses(motion: TorsoMotion, poses: Poses) -> Poses:
     moved = rigid(turn, center + motion.theta[:, 3:] - turn @ center)
     found = poses[motion.reference] @ invert_rigid(moved)
     if not motion.has_motion.all():
-        guessed = unseen_torso_poses(poses, motion.reference)
+        guessed = unseen_torso_poses(poses, motion.reference, cuts=cuts)
         found[~motion.has_motion] = guessed[~motion.has_motion]
     return np.asarray(found)
 
@@ -228,17 +236,20 @@ def alignment_residual(
     return aligned, unaligned
 
 
-def unseen_torso_poses(poses: Poses, reference: int) -> Poses:
+def unseen_torso_poses(poses: Poses, reference: int, *, cuts: tuple[int, ...] = ()) -> Poses:
     """Guess the poses of a torso that the picture does not show: it follows the head by half.
 
     Args:
         poses: The head's, camera_to_world. Shape (frames, 4, 4).
         reference: Index of the reference frame.
+        cuts: First frames after a cut: nothing is averaged across them.
 
     Returns:
         Equal to the head's pose in the reference frame. Shape (frames, 4, 4).
     """
-    steady = smooth_poses(poses, np.ones(9) / 9)
+    steady = np.concatenate(
+        [smooth_poses(poses[piece], np.ones(9) / 9) for piece in pieces_between(cuts, len(poses))]
+    )
     anchor = Rotation.from_matrix(poses[reference, :3, :3])
     turn = Rotation.from_matrix(steady[:, :3, :3]) * anchor.inv()
     turn = turn[reference].inv() * turn

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from sspnerf.config import PrepareConfig
 from sspnerf.data.clip import ARRAYS
-from sspnerf.data.clip_writer import ClipWriter, allocate_array
+from sspnerf.data.clip_writer import ClipWriter, allocate_array, reserve_space
 from sspnerf.data.manifest import StageRecord
 from sspnerf.geometry.face_mesh import FaceMesh
 from sspnerf.geometry.intrinsics import Intrinsics
@@ -71,6 +71,7 @@ class Workspace:
     _stage: str = ""
     _goes_on: bool = False
     _began_s: float = 0.0
+    _left: list[str] = field(default_factory=list)
     _warnings: list[str] = field(default_factory=list)
     _found: dict[type[Found], Found] = field(default_factory=dict)
     _maps: dict[str, NDArray[Any]] = field(default_factory=dict)
@@ -100,14 +101,28 @@ class Workspace:
 
     # --- stages ----------------------------------------------------------------------------------
 
-    def begin(self, name: str, input_hash: str) -> None:
-        """Start a stage, or go on with it where it was begun with the same input."""
+    def begin(self, name: str, stage: Stage, input_hash: str) -> None:
+        """Start a stage, or go on with it where it was begun with the same input.
+
+        From here on it is not done, whatever was noted; unless it goes on, nothing of what it left
+        earlier stays, and no file is shared with a clip that is to be replaced.
+        """
         self._stage, self._warnings, self._began_s = name, [], time.monotonic()
-        note = self.scratch_folder / f"{name}.begun"
+        self._left = list(stage.leaves)
+        record, note = self.read_record(name), self.scratch_folder / f"{name}.begun"
+        (self.scratch_folder / f"{name}.json").unlink(missing_ok=True)
         self._goes_on = note.is_file() and note.read_text() == input_hash
         if not self._goes_on:
             self._forget_chunks(name)
-            note.write_text(input_hash)
+            for file in {*stage.leaves, *(record.leaves if record else ())}:
+                (self.writer.partial / file).unlink(missing_ok=True)
+            for array in stage.scratch:
+                self._path(array).unlink(missing_ok=True)
+            write_text(note, input_hash)
+
+    def note_left(self, file: str) -> None:
+        """Note a file of the clip that this stage writes now, and does not always write."""
+        self._left.append(file)
 
     def end(self, name: str, found: Found, record: StageRecord) -> None:
         """Note that a stage is done; from here on it is not done again."""
@@ -119,6 +134,7 @@ class Workspace:
             update={
                 "found": found.model_dump(mode="json"),
                 "warnings": tuple(self._warnings),
+                "leaves": tuple(self._left),
                 "seconds": round(record.seconds + time.monotonic() - self._began_s, 2),
             }
         )
@@ -183,6 +199,8 @@ class Workspace:
         if self._goes_on and path.is_file():
             there = np.load(path, mmap_mode="r+")
             if there.shape == shape and there.dtype == wanted:
+                # The program may have ended before all of its space was reserved.
+                reserve_space(path)
                 self._maps[name] = there
                 return self._maps[name]
         self._maps[name] = allocate_array(path, shape, wanted)

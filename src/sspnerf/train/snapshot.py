@@ -142,7 +142,10 @@ class Snapshots:
     def _torso_follower(self) -> TorsoFollower:
         """Learn how the torso follows the head; once, as tracked poses stay as they are."""
         valid = torch.zeros(len(self.tracked.poses), dtype=torch.bool)
-        valid[torch.from_numpy(self.dataset.usable)] = True
+        # Where the torso's pose is a guess there is nothing to be learned about it.
+        confidence = self.dataset.clip.torso_confidence
+        known = self.dataset.usable[confidence[self.dataset.usable] > 0]
+        valid[torch.from_numpy(known if len(known) else self.dataset.usable)] = True
         return TorsoFollower.fit(
             self.tracked.poses,
             self.tracked.torso_poses,

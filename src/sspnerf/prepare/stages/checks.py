@@ -37,7 +37,6 @@ from sspnerf.prepare.picture_measures import (
     small_background,
     strangeness,
 )
-from sspnerf.prepare.poses import complete_poses, head_to_camera_pose
 from sspnerf.prepare.report import REPORT_NAME, Report, Section, ShownFrame, StageLine, to_html
 from sspnerf.prepare.report_frames import ChosenFrame, doubtful_frames, sample_frames, to_jpeg
 from sspnerf.prepare.report_plots import TimeAxis, bar_plot, timeline
@@ -163,8 +162,10 @@ def _faces_compared(work: Workspace) -> dict[str, NDArray[Any]]:
     every = max(round(PATCH_EVERY_S * rate), -(-len(valid) // PATCH_FRAMES), 1)
     chosen = np.arange(0, len(valid), every)
     chosen = chosen[valid[chosen]]
-    patches = [face_patch(frames[index], landmarks[index]) for index in chosen]
-    work.release()
+    patches = []
+    for index in chosen:
+        patches.append(face_patch(frames[index], landmarks[index]))
+        work.release()
     if not patches:
         return {"patched": chosen, "strangeness": np.zeros(0)}
     near = max(1, round(SAME_TIME_S * rate / every))
@@ -188,10 +189,9 @@ def _flicker(work: Workspace) -> float | None:
 
 def _evidence(work: Workspace, measured: Measured) -> Evidence:
     poses = np.asarray(work.array("poses"), np.float64)
-    raw = _optional(work, "head_transforms")
+    raw = _optional(work, "raw_poses")
     steadiness = None
     if raw is not None:
-        raw = complete_poses(head_to_camera_pose(raw), measured.valid, cuts=measured.cuts)
         repeated = find_repeated(
             FaceBoxes(work.array("landmarks")), measured.valid, cuts=measured.cuts
         )

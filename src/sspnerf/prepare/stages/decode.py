@@ -10,10 +10,10 @@ from sspnerf.media.audio import read_waveform
 from sspnerf.media.speech import SPEECH_SAMPLE_RATE_HZ
 from sspnerf.media.video import VideoInfo, probe_video, resampled_pictures
 from sspnerf.perception.landmarks import FaceLandmarker, FaceObservation
-from sspnerf.perception.models import model_path
+from sspnerf.perception.models import MODEL_FILES, model_path
 from sspnerf.prepare.cuts import CutFinder
 from sspnerf.prepare.found import Take
-from sspnerf.prepare.framing import check_crop, choose_crop
+from sspnerf.prepare.framing import choose_crop
 from sspnerf.prepare.speaker import Speaker, choose_speaker
 from sspnerf.prepare.sync import loudness_at
 from sspnerf.prepare.workspace import Stage, Workspace
@@ -40,8 +40,6 @@ def run(work: Workspace) -> Take:
     """Read the whole video once, without looking closely."""
     info = probe_video(work.video)
     rate = work.settings.frame_rate_hz or info.frame_rate_hz
-    if work.settings.crop is not None:
-        check_crop(work.settings.crop, info.width, info.height)
     # A sound that cannot be read is better known now than after minutes of work.
     silence = np.zeros(1, np.float32)
     waveform = read_waveform(work.video, SPEECH_SAMPLE_RATE_HZ) if info.has_sound else silence
@@ -65,7 +63,9 @@ def run(work: Workspace) -> Take:
 def _survey(work: Workspace, info: VideoInfo, rate: float) -> _Survey:
     """Count frames, look for cuts, and for faces in some pictures."""
     about = max(1, round(info.duration_s * rate))
-    every = max(1, min(about // FRAMING_PICTURES, round(FRAMING_EVERY_S * rate)))
+    # Some close to each other, in which lips can be followed; some through the whole video.
+    close, spread = max(1, round(FRAMING_EVERY_S * rate)), max(1, about // FRAMING_PICTURES)
+    close = min(close, spread)
     cuts, frames = CutFinder(), 0
     looked: list[int] = []
     faces: list[list[FaceObservation]] = []
@@ -73,8 +73,10 @@ def _survey(work: Workspace, info: VideoInfo, rate: float) -> _Survey:
         for index, picture in enumerate(resampled_pictures(work.video, rate)):
             frames = index + 1
             cuts.push(picture.thumbnail(THUMBNAIL))
+            is_wanted = index % close == 0 and len(looked) < FRAMING_PICTURES
+            is_wanted |= index % spread == 0 and len(looked) < 2 * FRAMING_PICTURES
             # A face that shows up late is still waited for.
-            if index % every == 0 and (len(looked) < FRAMING_PICTURES or not any(faces)):
+            if is_wanted or (index % close == 0 and not any(faces)):
                 looked.append(index)
                 faces.append(landmarker.observe_all(picture.pixels()))
             work.progress("decode", frames, max(about, frames))
@@ -89,8 +91,16 @@ def _speaker(
             f"{work.video} shows no face in any of {len(seen.looked)} frames looked at",
             "film one person, facing the camera, lit from the front",
         )
+    sampled = seen.faces
+    if work.settings.crop is not None:
+        sampled = [[face for face in faces if _is_inside(face, work)] for faces in sampled]
+        if not any(sampled):
+            raise MediaError(
+                f"{work.video} shows no face in its crop {work.settings.crop}",
+                "give another --crop, or none",
+            )
     loudness = None if waveform is None else loudness_at(waveform, np.array(seen.looked), rate)
-    speaker = choose_speaker(seen.faces, loudness)
+    speaker = choose_speaker(sampled, loudness)
     if speaker.faces > 1:
         x0, y0, x1, y1 = map(round, speaker.box.tolist())
         work.note_warning(
@@ -98,6 +108,14 @@ def _speaker(
             f"{speaker.reason}"
         )
     return speaker
+
+
+def _is_inside(face: FaceObservation, work: Workspace) -> bool:
+    """Say whether the middle of a face is in the crop that was asked for."""
+    assert work.settings.crop is not None  # noqa: S101
+    x0, y0, x1, y1 = work.settings.crop
+    x, y = face.landmarks[:, :2].mean(axis=0)
+    return bool(x0 <= x < x1 and y0 <= y < y1)
 
 
 def _check_length(work: Workspace, info: VideoInfo, seen_s: float) -> None:
@@ -114,6 +132,7 @@ STAGE = Stage(
     found=Take,
     settings=lambda settings: {
         "frame_rate_hz": settings.frame_rate_hz,
+        "models": MODEL_FILES["face_landmarker.task"].sha256[:12],
         "crop": None if settings.crop is None else ",".join(map(str, settings.crop)),
     },
     scratch=("sound", "cut_scores"),

@@ -34,6 +34,7 @@ def run(work: Workspace) -> Features:
                 frame_rate_hz=take.frame_rate_hz,
                 progress=lambda done, of: work.progress("features", done, of),
             )
+            work.note_left(f"features/{name}.npy")
             work.writer.write_feature(name, features)
     work.progress("features", 1, 1)
     return Features(features=made)

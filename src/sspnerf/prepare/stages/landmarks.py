@@ -1,8 +1,8 @@
 """Stage `landmarks`: look at every picture once: frame, face, person and hair as networks see them.
 
 The landmarker follows the face from picture to picture. So that chunks can be looked at side by
-side, and a run which was stopped goes on as if it had not been, it starts anew in each chunk, a few
-pictures ahead.
+side, and a run which was stopped goes on as if it had not been, it forgets what it followed before
+each chunk and starts a few pictures ahead.
 """
 
 import threading
@@ -59,13 +59,19 @@ def run(work: Workspace) -> Faces:
     take = work.found(Take)
     arrays = _Arrays(work, take.frames)
     own: Any = threading.local()
+    all_eyes: list[_Eyes] = []
 
     def look_at(chunk: range) -> None:
         if not hasattr(own, "eyes"):
             own.eyes = _Eyes(work, arrays)
+            all_eyes.append(own.eyes)
         own.eyes.look_at(chunk)
 
-    over_chunks(work, "landmarks", split_into_chunks(take.frames, CHUNK), look_at)
+    try:
+        over_chunks(work, "landmarks", split_into_chunks(take.frames, CHUNK), look_at)
+    finally:
+        for eyes in all_eyes:
+            eyes.close()
     valid = arrays.observed.valid
     if not valid.any():
         raise MediaError(
@@ -117,6 +123,7 @@ class _Eyes:
         self._work, self._arrays = work, arrays
         self._take, self._side = work.found(Take), work.settings.size
         self._pictures = _CropReader(work)
+        self._face = _OneFace(self._take)
         self._person = PersonNetwork(model_path("selfie_segmentation.tflite"))
         self._hair = HairNetwork(model_path("hair_segmentation.tflite"))
 
@@ -124,26 +131,30 @@ class _Eyes:
         """Look at the pictures of one chunk, in order."""
         before: NDArray[np.int16] | None = None
         ahead = range(max(0, chunk.start - WARM_UP), chunk.start)
-        with _OneFace(self._take) as face:
-            box = box_around(face.usual_place(self._side))
-            for index, picture in self._pictures.between(ahead.start, chunk.stop):
-                self._work.check_stop()
-                if index in ahead:
-                    face.observe(picture, index)
-                    continue
-                thinned = picture[::THINNED, ::THINNED].astype(np.int16)
-                if before is not None and np.abs(thinned - before).mean() < SAME_PICTURE:
-                    self._repeat(picture, index)
-                else:
-                    box = self._look(face, picture, index, box)
+        self._face.forget()
+        box = box_around(self._face.usual_place(self._side))
+        for index, picture in self._pictures.between(ahead.start, chunk.stop):
+            self._work.check_stop()
+            if index in ahead:
+                self._face.observe(picture, index)
+                continue
+            thinned = picture[::THINNED, ::THINNED].astype(np.int16)
+            if before is not None and np.abs(thinned - before).mean() < SAME_PICTURE:
+                self._repeat(picture, index)
+            else:
+                box = self._look(picture, index, box)
                 before = thinned
 
+    def close(self) -> None:
+        """Stop the landmarker's threads."""
+        self._face.close()
+
     def _look(
-        self, face: "_OneFace", picture: NDArray[np.uint8], index: int, box: NDArray[np.float64]
+        self, picture: NDArray[np.uint8], index: int, box: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Look at one picture; returns the square around the head, px of the clip."""
         arrays, scale = self._arrays, self._side / picture.shape[0]
-        seen = face.observe(picture, index)
+        seen = self._face.observe(picture, index)
         box = head_box(seen.landmarks) * scale if seen else box
         arrays.frames[index] = fit(picture, self._side)
         arrays.observed.put(index, seen, scale=scale)
@@ -181,11 +192,16 @@ class _OneFace:
         )
         self._follower: FaceFollower | None = None
 
-    def __enter__(self) -> "_OneFace":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._landmarker.close()
+
+    def forget(self) -> None:
+        """Start anew: a picture without a face ends the landmarker's track.
+
+        A new landmarker would do as well, and each costs 10 MB that never come back.
+        """
+        self._landmarker.observe(np.zeros((64, 64, 3), np.uint8))
+        self._follower = None
 
     def observe(self, picture: NDArray[np.uint8], index: int) -> FaceObservation | None:
         time_s = index / self._take.frame_rate_hz

@@ -45,6 +45,7 @@ def run(work: Workspace) -> Sound:
             f"the sound is {abs(found.offset_s) * 1000:.0f} ms {side} against the lips; "
             "--fix-sync corrects it"
         )
+    work.note_left("speech.wav")
     work.writer.write_speech(waveform)
     work.progress("speech", 1, 1)
     return Sound(
@@ -61,5 +62,6 @@ STAGE = Stage(
     found=Sound,
     needs=("decode", "tracking"),
     reads=("sound",),
+    scratch=("sync_curve",),
     settings=lambda settings: {"fix_sync": settings.fix_sync},
 )

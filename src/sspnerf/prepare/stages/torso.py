@@ -16,6 +16,7 @@ from sspnerf.prepare.workspace import Stage, Workspace
 def run(work: Workspace) -> TorsoTrack:
     """Align the torso's picture; where it cannot be, let it follow the head."""
     take, track = work.found(Take), work.found(Track)
+    cuts = work.found(Faces).cuts
     poses = np.asarray(work.array("poses"), np.float64)
     done = iter(range(1, take.frames + 1))
 
@@ -32,7 +33,7 @@ def run(work: Workspace) -> TorsoTrack:
         intrinsics=work.intrinsics,
         depth=_depth(work, poses[track.reference_frame]),
         masks=work.array("mask"),
-        cuts=work.found(Faces).cuts,
+        cuts=cuts,
         on_frame=on_frame,
     )
     if motion is None:
@@ -40,10 +41,10 @@ def run(work: Workspace) -> TorsoTrack:
             "the torso cannot be aligned from frame to frame; its pose follows the head's by half"
         )
         confidence = np.zeros(take.frames)
-        torso_poses = motion_of.unseen_torso_poses(poses, track.reference_frame)
+        torso_poses = motion_of.unseen_torso_poses(poses, track.reference_frame, cuts=cuts)
     else:
         confidence = motion.confidence
-        torso_poses = motion_of.torso_poses(motion, poses)
+        torso_poses = motion_of.torso_poses(motion, poses, cuts=cuts)
     work.writer.write_array("torso_poses", torso_poses)
     work.writer.write_array("torso_confidence", confidence)
     return TorsoTrack(

@@ -14,6 +14,8 @@ from sspnerf.prepare.workspace import Stage, Workspace
 
 # More repeated pictures than this share are no accident.
 OFTEN_REPEATED = 0.05
+# ... and of more than this no film has become by another rate.
+MOSTLY_REPEATED = 0.75
 
 
 def run(work: Workspace) -> Track:
@@ -31,6 +33,7 @@ def run(work: Workspace) -> Track:
     )
     camera = track.intrinsics
     _warn_of_repeated(work, int(track.repeated.sum()))
+    work.create("raw_poses", track.raw_poses.shape, np.float64)[:] = track.raw_poses
     write = work.writer.write_array
     write("landmarks", track.landmarks)
     write("blendshapes", track.blendshapes)
@@ -55,6 +58,9 @@ def _warn_of_repeated(work: Workspace, repeated: int) -> None:
     take = work.found(Take)
     if repeated < OFTEN_REPEATED * take.frames:
         return
+    if repeated > MOSTLY_REPEATED * take.frames:
+        work.note_warning(f"{repeated} of {take.frames} pictures repeat: the picture stands still")
+        return
     filmed_hz = take.frame_rate_hz * (1 - repeated / take.frames)
     work.note_warning(
         f"{repeated} of {take.frames} pictures repeat the one before; it was perhaps filmed at "
@@ -68,5 +74,6 @@ STAGE = Stage(
     needs=("decode", "landmarks"),
     reads=("seen_landmarks", "head_transforms", "seen_blendshapes"),
     settings=lambda settings: {"size": settings.size},
+    scratch=("raw_poses",),
     leaves=("landmarks.npy", "blendshapes.npy", "valid.npy", "poses.npy", "mesh.npz"),
 )
