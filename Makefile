@@ -35,8 +35,8 @@ test: install
 	  --jaxtyping-packages=sspnerf,beartype.beartype -m "not refuses and not slow"
 
 check: install
-	$(BIN)/ruff format --check src tests examples
-	$(BIN)/ruff check src tests examples
+	$(BIN)/ruff format --check src tests examples bench
+	$(BIN)/ruff check src tests examples bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell src tests docs README.md CHANGELOG.md CONTRIBUTING.md

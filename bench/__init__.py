@@ -1,0 +1,1 @@
+"""Benchmarks: one command each, figures taken in one run."""
