@@ -13,6 +13,7 @@ from prepare.pages import Page, check_self_contained
 from sspnerf.config import PrepareConfig
 from sspnerf.data.clip_writer import ClipWriter
 from sspnerf.data.manifest import Camera, StageRecord
+from sspnerf.data.semantics import SemanticClass
 from sspnerf.geometry.face_mesh import FaceMesh
 from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.media.audio import read_waveform
@@ -22,6 +23,7 @@ from sspnerf.prepare.face_regions import face_regions
 from sspnerf.prepare.found import Checked, Faces, Features, Sound, Take, TorsoTrack, Track
 from sspnerf.prepare.pipeline import STAGES, prepare
 from sspnerf.prepare.stages import checks
+from sspnerf.prepare.torso import align_torso, alignment_residual, reliable_region
 from sspnerf.prepare.workspace import Workspace
 
 SIDE, RATE = 64, 25.0
@@ -222,3 +224,27 @@ def test_good_real_clips_are_good_to_train(tmp_path, name, clips_folder, models_
     check_self_contained(page, text)
     assert "Good to train" in page.text
     assert len(text) < 3_000_000
+    check_tracking(clip)
+    aligned, unaligned = torso_residuals(clip)
+    assert np.median(aligned) < np.median(unaligned) / (3 if name == "fr_50s" else 2)
+
+
+def check_tracking(clip):
+    """As the table in docs/prepare.md says; px of 512 there."""
+    tracked, found = clip.manifest.stages["tracking"].found, clip.manifest.stages["checks"].found
+    assert tracked["reprojection_px"] * 512 / 160 < 1.0
+    assert found["steadier_rotation"] > 1.5
+    assert found["steadier_depth"] > 3
+    assert abs(found["lag_frames"]) < 0.1
+    assert found["flicker"] < 0.02
+
+
+def torso_residuals(clip):
+    """How much each n-th frame's torso differs from the reference frame's, moved back and not."""
+    torso_maps = clip.labels[::20] == SemanticClass.TORSO
+    region = reliable_region(torso_maps, lowest_chin=float(clip.landmarks[:, 152, 1].max()))
+    motion = align_torso(
+        clip.frames, region, clip.manifest.reference_frame, intrinsics=clip.manifest.intrinsics,
+        depth=45.0, masks=clip.mask,
+    )  # fmt: skip
+    return alignment_residual(clip.frames, region, motion, every=5)

@@ -40,8 +40,8 @@ CUT_SCORE = 0.15
 # Suspicious enough to ask the landmarks; see `jumps`.
 LIKELY_SCORE = 0.05
 # Score and ratio of the landmarks' gap, either of which would do alone there; half of each is
-# enough. The same clips reach .92 of what is asked.
-JUMP_SCORE, JUMP_RATIO = 0.2, 8.0
+# enough. The same clips reach .90 of what is asked.
+JUMP_SCORE, JUMP_RATIO = 0.23, 9.0
 # A cut between different pictures: 1.0 and more; the fastest gesture of the five clips: .39.
 OTHER_PICTURE = 0.7
 # What changed is back if, within so many frames, so many of the cells that changed by more than
