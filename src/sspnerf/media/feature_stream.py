@@ -12,7 +12,7 @@ last feature's hop lacks. Whatever the network normalises by is taken from the s
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from sspnerf.errors import UsageError
 from sspnerf.media.speech import SPEECH_SAMPLE_RATE_HZ, check_waveform
 
 
+@runtime_checkable
 class FeatureStream(Protocol):
     """Turns sound that arrives in pieces into features; equal to the features of the whole."""
 
