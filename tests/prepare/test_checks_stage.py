@@ -226,7 +226,8 @@ def test_good_real_clips_are_good_to_train(tmp_path, name, clips_folder, models_
     assert len(text) < 3_000_000
     check_tracking(clip)
     aligned, unaligned = torso_residuals(clip)
-    assert np.median(aligned) < np.median(unaligned) / (3 if name == "fr_50s" else 2)
+    # 13 s and 160 px of them: docs/prepare.md has the figures of the whole clips.
+    assert aligned.mean() < unaligned.mean() / 2
 
 
 def check_tracking(clip):
