@@ -19,7 +19,7 @@ from sspnerf.media.film_writer import FilmWriter
 from sspnerf.media.video import probe_video, resampled_frames
 from sspnerf.prepare.face_regions import LOWER_INNER_LIP
 from sspnerf.prepare.pipeline import STAGES, prepare
-from sspnerf.prepare.tracking import RIGID_LANDMARKS
+from sspnerf.prepare.rest_face import RIGID_LANDMARKS
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 CLIPS = Path(os.environ.get("SSPNERF_CLIPS", SHARED / "clips"))

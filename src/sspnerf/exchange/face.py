@@ -29,13 +29,9 @@ from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.perception.landmarks import MESH_LANDMARKS, FaceLandmarker
 from sspnerf.perception.models import model_path
 from sspnerf.prepare.observations import Observations
-from sspnerf.prepare.tracking import (
-    RIGID_LANDMARKS,
-    guess_rest,
-    invert_rigid,
-    track_face,
-    triangulate_rest,
-)
+from sspnerf.prepare.poses import invert_rigid
+from sspnerf.prepare.rest_face import RIGID_LANDMARKS, guess_rest, triangulate_rest
+from sspnerf.prepare.tracking import track_face
 
 # The depths of single pictures, which help where the head hardly turns, are told from the world's
 # origin; it moves to its place within so many rounds.

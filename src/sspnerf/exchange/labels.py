@@ -17,22 +17,18 @@ from sspnerf.exchange.layout_folder import LayoutFolder
 from sspnerf.exchange.parts import PART_CLASS, Part
 from sspnerf.exchange.resample import resample_labels, resample_picture
 from sspnerf.perception.models import model_path
-from sspnerf.prepare.background import spread_evenly
-from sspnerf.prepare.colors import SkinColor, fit_skin_color
 from sspnerf.prepare.masks import (
     HairNetwork,
     PersonNetwork,
+    hair_every,
     head_box,
     sharpen_silhouette,
     window_to_frame,
 )
-from sspnerf.prepare.parsing import face_skin_mask, parse_frame
+from sspnerf.prepare.parsing import clip_skin_color, parse_frame
 
 # Their outline is hard; a real one is about so wide, px of 512.
 EDGE_PX = 1.0
-# The hair network looks so often; in between, hair keeps its place on the head.
-HAIR_EVERY_S = 0.3
-SKIN_FRAMES, SKIN_PIXELS = 60, 2000
 # What a pixel of their head may be that ours takes for neck or torso.
 HEAD_SURROUNDINGS = (SemanticClass.SKIN, SemanticClass.EAR, SemanticClass.HAIR)
 
@@ -102,9 +98,9 @@ def write_labels(
         frame_rate_hz: Of the clip.
         tick: Called after each frame.
     """
-    skin = _skin_color(frames, landmarks, seen)
+    skin = clip_skin_color(frames, landmarks, seen)
     network = HairNetwork(model_path("hair_segmentation.tflite"))
-    every, side = max(1, round(HAIR_EVERY_S * frame_rate_hz)), frames.shape[1]
+    every, side = hair_every(frame_rate_hz), frames.shape[1]
     for index, img_id in enumerate(layout.ids):
         box = head_box(landmarks[index])
         if index % every == 0:
@@ -120,18 +116,6 @@ def write_labels(
         parts = layout.parts(img_id)
         labels[index] = found if parts is None else obey_parts(found, parts)
         tick()
-
-
-def _skin_color(
-    frames: NDArray[np.uint8], landmarks: NDArray[np.float32], seen: NDArray[np.bool_]
-) -> SkinColor:
-    known = np.flatnonzero(seen)
-    samples = []
-    for index in known[spread_evenly(len(known), SKIN_FRAMES)]:
-        picture = np.asarray(frames[index])
-        pixels = picture[face_skin_mask(landmarks[index], (picture.shape[0], picture.shape[1]))]
-        samples.append(pixels[:: max(1, len(pixels) // SKIN_PIXELS)])
-    return fit_skin_color(np.concatenate(samples))
 
 
 def obey_parts(labels: NDArray[np.uint8], parts: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -9,14 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sspnerf.data.semantics import SemanticClass
 from sspnerf.exchange.conventions import Poses
 from sspnerf.exchange.face import Face
 from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.prepare import torso as motion_of
-from sspnerf.prepare.background import SAMPLE_FRAMES, spread_evenly
-from sspnerf.prepare.face_regions import CHIN
-from sspnerf.prepare.tracking import invert_rigid
 
 
 class Torso(NamedTuple):
@@ -53,19 +49,12 @@ def find_torso(
     """
     valid = np.flatnonzero(face.valid)
     reference = int(valid[np.abs(valid - len(frames) // 2).argmin()])
-    chosen = valid[spread_evenly(len(valid), SAMPLE_FRAMES)]
-    region = motion_of.reliable_region(
-        (labels[index] == SemanticClass.TORSO for index in chosen),
-        lowest_chin=float(np.percentile(face.landmarks[:, CHIN, 1], 98)),
-    )
-    to_camera = invert_rigid(face.poses[reference])
-    chin = to_camera[:3, :3] @ face.rest[CHIN] + to_camera[:3, 3]
     motion = motion_of.align_torso(
         frames,
-        region,
+        motion_of.find_region(labels, face.landmarks, face.valid),
         reference,
         intrinsics=intrinsics,
-        depth=float(chin[2]) + motion_of.BEHIND_CHIN_CM,
+        depth=motion_of.torso_depth(face.rest, face.poses[reference]),
         masks=mask,
         on_frame=tick,
     )

@@ -3,7 +3,7 @@
 MediaPipe's frames: landmarks are fractions of the picture; the head transform takes its metric face
 (cm, +y up, +z out of the face) to an OpenGL camera (+y up, +z backward) whose vertical field of
 view over the picture is 63 degrees. Head transforms are kept as they come;
-`prepare.tracking.head_to_camera_pose` alone turns them into ours.
+`prepare.poses.head_to_camera_pose` alone turns them into ours.
 """
 
 import contextlib

@@ -7,7 +7,7 @@ checked.
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -107,6 +107,15 @@ def model_path(name: str, *, fetch: Fetch | None = None) -> Path:
         ) from error
     _check_hash(path, model)
     return path
+
+
+def model_hashes(names: Iterable[str]) -> str:
+    """Say in short what is in model files, for what is made with them.
+
+    Args:
+        names: Keys of `MODEL_FILES`.
+    """
+    return ",".join(MODEL_FILES[name].sha256[:12] for name in names)
 
 
 def _check_hash(path: Path, model: ModelFile) -> None:

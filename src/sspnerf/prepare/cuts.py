@@ -21,6 +21,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sspnerf.prepare.face_regions import CHIN, FOREHEAD
+
 # Cells along each side of the small picture.
 CELLS = 32
 # Pictures are thinned out to about so many pixels a side before they are averaged.
@@ -51,8 +53,6 @@ RETURNED_CELLS = 0.9
 CHANGED, BACK = 0.25, 0.3
 # Landmarks jitter by so much, share of the face's height.
 LANDMARK_NOISE = 0.003
-# MediaPipe's top of the forehead and chin.
-_TOP, _CHIN = 10, 152
 
 Small = NDArray[np.float32]
 
@@ -185,7 +185,7 @@ def jumps(
 
 def _face_gaps(points: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the RMS gap of the landmarks, share of the face's height; 0 where not known."""
-    height = float(np.median(np.linalg.norm(points[seen, _TOP] - points[seen, _CHIN], axis=-1)))
+    height = float(np.median(np.linalg.norm(points[seen, FOREHEAD] - points[seen, CHIN], axis=-1)))
     flat = np.where(seen[:, None, None], points, np.nan).reshape(len(points), -1)
     gaps = np.zeros(len(points))
     for frame in range(2, len(points) - 1):

@@ -19,6 +19,8 @@ PERSON_SIDE = 256
 HAIR_SIDE = 512
 # Hair is soft; this is enough to keep of it.
 HAIR_KEPT_SIDE = 256
+# The hair network looks so often; in between, hair keeps its place on the head.
+HAIR_EVERY_S = 0.3
 # Side of the square that the hair is looked for in, in heights of the face oval.
 HEAD_BOX_FACES = 2.4
 
@@ -188,6 +190,11 @@ def fit(picture: NDArray[Any], side: int) -> NDArray[Any]:
         return picture
     method = cv2.INTER_AREA if side < picture.shape[0] else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(picture, (side, side), interpolation=method))
+
+
+def hair_every(frame_rate_hz: float) -> int:
+    """Say how many frames lie between two looks at the hair."""
+    return max(1, round(HAIR_EVERY_S * frame_rate_hz))
 
 
 def to_bytes(probability: NDArray[np.float32]) -> NDArray[np.uint8]:

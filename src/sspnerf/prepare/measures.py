@@ -14,10 +14,9 @@ from scipy.spatial.transform import Rotation
 
 from sspnerf.data.semantics import SEMANTIC_CLASSES
 from sspnerf.geometry.intrinsics import Intrinsics
+from sspnerf.prepare.face_regions import CHIN, FOREHEAD
 from sspnerf.prepare.poses import Poses, invert_rigid
 
-# MediaPipe's top of the forehead and chin.
-_TOP, _CHIN = 10, 152
 # Frames that are held in float64 at once.
 BLOCK = 1024
 # Labels are counted in about so many rows and columns.
@@ -53,7 +52,7 @@ def face_boxes(landmarks: NDArray[np.floating], width: int, height: int) -> Face
     sizes, outside = np.zeros(len(landmarks)), np.zeros(len(landmarks))
     for block in _blocks(len(landmarks)):
         points = np.asarray(landmarks[block, :, :2], np.float64)
-        size = np.linalg.norm(points[:, _TOP] - points[:, _CHIN], axis=-1)
+        size = np.linalg.norm(points[:, FOREHEAD] - points[:, CHIN], axis=-1)
         beyond = np.maximum(-points, points - (width, height)).max(axis=(1, 2))
         sizes[block], outside[block] = size, beyond / np.maximum(size, 1e-6)
     return FaceBox(sizes, outside)

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sspnerf.config.clips import PARSERS
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
 from sspnerf.errors import UsageError
 from sspnerf.perception.celeba_mask import FACE_SIDE, CelebAMaskClass
@@ -299,7 +300,6 @@ _PARSERS: Mapping[str, tuple[Callable[[], Parser], tuple[str, ...]]] = MappingPr
         "multiclass": (_multiclass, (MULTICLASS_MODEL,)),
     }
 )
-PARSERS = tuple(_PARSERS)
 
 
 def parser_by_name(name: str) -> Parser:

@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 
 from sspnerf.data.semantics import SemanticClass
 from sspnerf.prepare import face_regions as points
-from sspnerf.prepare.colors import TABLE_SCALE, SkinColor
+from sspnerf.prepare.background import spread_evenly
+from sspnerf.prepare.colors import TABLE_SCALE, SkinColor, fit_skin_color
 from sspnerf.prepare.face_regions import FaceRegions, face_regions
 
+# Frames from which the skin's color is learned, and pixels of each.
+SKIN_FRAMES, SKIN_PIXELS = 60, 2000
 # Lips further apart than this share of the face's height show what is between them.
 OPEN_MOUTH = 0.012
 # Skin: distance from the mean color of the face, in standard deviations.
@@ -136,6 +139,25 @@ def head_axes(landmarks: NDArray[np.float32]) -> HeadAxes:
         width=max(float(np.linalg.norm(left - right)), LEAST_WIDTH * height),
         height=height,
     )
+
+
+def clip_skin_color(
+    frames: NDArray[np.uint8], landmarks: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> SkinColor:
+    """Learn the color of a person's skin from some frames of a clip.
+
+    Args:
+        frames: RGB. Shape (frames, height, width, 3).
+        landmarks: px. Shape (frames, 478, 3).
+        valid: Frames whose landmarks are no guess; at least one. Shape (frames,).
+    """
+    seen = np.flatnonzero(valid)
+    samples = []
+    for index in seen[spread_evenly(len(seen), SKIN_FRAMES)]:
+        picture = np.asarray(frames[index])
+        pixels = picture[face_skin_mask(landmarks[index], (picture.shape[0], picture.shape[1]))]
+        samples.append(pixels[:: max(1, len(pixels) // SKIN_PIXELS)])
+    return fit_skin_color(np.concatenate(samples))
 
 
 def frame_places(landmarks: NDArray[np.float32], shape: Sequence[int]) -> FramePlaces:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sspnerf.data.semantics import PALETTE, SEMANTIC_CLASSES, SemanticClass
 from sspnerf.geometry.intrinsics import Intrinsics
 from sspnerf.prepare.face_regions import face_regions
-from sspnerf.prepare.tracking import invert_rigid
+from sspnerf.prepare.poses import invert_rigid
 
 # Side of the film, px: small clips are shown larger, or the mesh hides the face; large ones
 # smaller, as a look at them shall not cost more than they do.

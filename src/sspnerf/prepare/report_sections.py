@@ -155,7 +155,7 @@ def _steadiness_table(raw: Jitter, refined: Jitter) -> tuple[tuple[str, ...], ..
     for name, field, scale in kinds:
         before, after = (scale * getattr(which, field) for which in (raw, refined))
         ratio = f"{before / after:.1f} x" if after > 0 else "-"
-        rows.append((name, f"{before:.3g}", f"{after:.3g}", ratio))
+        rows.append((name, _three_digits(before), _three_digits(after), ratio))
     return tuple(rows)
 
 
@@ -327,3 +327,8 @@ def facts(of: Evidence) -> list[tuple[str, str]]:
         ("Farthest turn", f"{measured.turned_deg.max(initial=0.0):.0f} degrees"),
         ("Sound", "none" if measured.loudness_db is None else "yes"),
     ]  # fmt: skip
+
+
+def _three_digits(value: float) -> str:
+    """Write a positive number with three digits or more, never with an exponent."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

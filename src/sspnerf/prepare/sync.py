@@ -20,6 +20,7 @@ from sspnerf.media.speech import (
     frame_times,
     log_mel,
 )
+from sspnerf.prepare.face_regions import CHIN, FOREHEAD
 
 # Offsets looked at, s; a take further out of step is not one take.
 LARGEST_OFFSET_S = 0.5
@@ -42,9 +43,8 @@ LEAST_OPENING = 0.002
 # Loudness around a moment is heard within so many seconds of it.
 LISTEN_S = 0.08
 
-# MediaPipe's inner lips, upper and lower, at three places around the middle; forehead and chin.
+# MediaPipe's inner lips, upper and lower, at three places around the middle.
 _UPPER, _LOWER = (82, 13, 312), (87, 14, 317)
-_TOP, _CHIN = 10, 152
 
 _LN_TO_DB = 10.0 / np.log(10.0)
 
@@ -81,7 +81,7 @@ def lip_opening(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
         landmarks are. Shape (frames,).
     """
     # Only these points are touched: landmarks may be a memory map of a long clip.
-    points = np.asarray(landmarks[:, [*_UPPER, *_LOWER, _TOP, _CHIN], :2], dtype=np.float64)
+    points = np.asarray(landmarks[:, [*_UPPER, *_LOWER, FOREHEAD, CHIN], :2], dtype=np.float64)
     upper, lower = points[:, :3], points[:, 3:6]
     gaps = np.linalg.norm(upper - lower, axis=-1).mean(axis=1)
     height = np.linalg.norm(points[:, 6] - points[:, 7], axis=-1)

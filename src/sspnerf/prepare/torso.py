@@ -19,7 +19,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve1d
 from scipy.spatial.transform import Rotation
 
+from sspnerf.data.semantics import SemanticClass
 from sspnerf.geometry.intrinsics import Intrinsics
+from sspnerf.prepare.background import SAMPLE_FRAMES, spread_evenly
+from sspnerf.prepare.face_regions import CHIN
 from sspnerf.prepare.masks import fit
 from sspnerf.prepare.poses import (
     Poses,
@@ -274,3 +277,36 @@ def reliable_region(
     region = np.asarray(share >= 0.9)
     region[: max(0, int(np.ceil(lowest_chin)))] = False
     return region
+
+
+def find_region(
+    labels: NDArray[np.uint8], landmarks: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Find where nearly all frames of a clip show torso, from some of them.
+
+    Args:
+        labels: `SemanticClass` values. Shape (frames, height, width).
+        landmarks: px. Shape (frames, 478, 3).
+        valid: Frames whose landmarks are no guess; at least one. Shape (frames,).
+
+    Returns:
+        Shape (height, width).
+    """
+    seen = np.flatnonzero(valid)
+    chosen = seen[spread_evenly(len(seen), SAMPLE_FRAMES)]
+    return reliable_region(
+        (labels[index] == SemanticClass.TORSO for index in chosen),
+        lowest_chin=float(np.percentile(landmarks[:, CHIN, 1], 98)),
+    )
+
+
+def torso_depth(rest: NDArray[np.floating], pose: NDArray[np.float64]) -> float:
+    """Say how far the torso is before the camera in a frame, cm.
+
+    Args:
+        rest: The face at rest, world. Shape (468, 3).
+        pose: The head's, camera_to_world. Shape (4, 4).
+    """
+    to_camera = invert_rigid(pose)
+    chin = to_camera[:3, :3] @ rest[CHIN] + to_camera[:3, 3]
+    return float(chin[2]) + BEHIND_CHIN_CM

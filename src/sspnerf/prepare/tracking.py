@@ -22,30 +22,8 @@ from sspnerf.prepare.poses import (
     fill_lost,
     head_to_camera_pose,
     interpolate_lost,
-    invert_rigid,
-    nearest_rotations,
-    rigid,
-    smooth_poses,
 )
-from sspnerf.prepare.rest_face import RIGID_LANDMARKS, guess_rest, triangulate_rest
 from sspnerf.prepare.steadiness import without_repeated
-
-__all__ = [
-    "RIGID_LANDMARKS",
-    "FaceTrack",
-    "Poses",
-    "complete_poses",
-    "fill_lost",
-    "guess_rest",
-    "head_to_camera_pose",
-    "interpolate_lost",
-    "invert_rigid",
-    "nearest_rotations",
-    "rigid",
-    "smooth_poses",
-    "track_face",
-    "triangulate_rest",
-]
 
 
 class FaceTrack(NamedTuple):

@@ -10,7 +10,7 @@ from sspnerf.media.audio import read_waveform
 from sspnerf.media.speech import SPEECH_SAMPLE_RATE_HZ
 from sspnerf.media.video import VideoInfo, probe_video, resampled_pictures
 from sspnerf.perception.landmarks import FaceLandmarker, FaceObservation
-from sspnerf.perception.models import MODEL_FILES, model_path
+from sspnerf.perception.models import model_hashes, model_path
 from sspnerf.prepare.cuts import CutFinder
 from sspnerf.prepare.found import Take
 from sspnerf.prepare.framing import choose_crop
@@ -132,7 +132,7 @@ STAGE = Stage(
     found=Take,
     settings=lambda settings: {
         "frame_rate_hz": settings.frame_rate_hz,
-        "models": MODEL_FILES["face_landmarker.task"].sha256[:12],
+        "models": model_hashes(("face_landmarker.task",)),
         "crop": None if settings.crop is None else ",".join(map(str, settings.crop)),
     },
     scratch=("sound", "cut_scores"),

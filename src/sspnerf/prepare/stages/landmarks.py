@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from sspnerf.errors import MediaError
 from sspnerf.media.video import Picture, resampled_pictures
 from sspnerf.perception.landmarks import BLENDSHAPES, LANDMARKS, FaceLandmarker, FaceObservation
-from sspnerf.perception.models import MODEL_FILES, model_path
-from sspnerf.prepare import parsers
+from sspnerf.perception.models import model_hashes, model_path
 from sspnerf.prepare.chunks import over_chunks, split_into_chunks
 from sspnerf.prepare.cuts import LIKELY_SCORE, jumps
 from sspnerf.prepare.found import Faces, Take
@@ -29,17 +28,17 @@ from sspnerf.prepare.masks import (
     PersonNetwork,
     box_around,
     fit,
+    hair_every,
     head_box,
     to_bytes,
 )
 from sspnerf.prepare.observations import Observations
+from sspnerf.prepare.parsers import BASE_MODELS
 from sspnerf.prepare.speaker import FaceFollower
 from sspnerf.prepare.workspace import Stage, Workspace
 
 # Networks see the crop at its own size, up to this; the clip's size may be smaller.
 WORK_SIDE = 512
-# The hair network looks so often; in between, hair keeps its place on the head.
-HAIR_EVERY_S = 0.3
 # Frames between fresh starts of the landmarker, and pictures it sees ahead of them to find its
 # pace.
 CHUNK = 256
@@ -102,7 +101,7 @@ class _Arrays:
 
     def __init__(self, work: Workspace, frames: int) -> None:
         side = work.settings.size
-        self.hair_every = hair_every(work)
+        self.hair_every = hair_every(work.found(Take).frame_rate_hz)
         looks = -(-frames // self.hair_every)
         self.frames = work.create("frames", (frames, side, side, 3))
         self.observed = Observations(
@@ -218,16 +217,6 @@ class _OneFace:
         return (np.array(self._take.face) - (x0, y0, x0, y0)) * side / (x1 - x0)
 
 
-def hair_every(work: Workspace) -> int:
-    """Say how many frames lie between two looks at the hair."""
-    return max(1, round(HAIR_EVERY_S * work.found(Take).frame_rate_hz))
-
-
-def _models() -> str:
-    """Say which networks look."""
-    return ",".join(MODEL_FILES[name].sha256[:12] for name in parsers.BASE_MODELS)
-
-
 class _CropReader:
     """Reads the crop of frames at the size in which it is looked at; goes forwards only."""
 
@@ -261,7 +250,7 @@ STAGE = Stage(
     found=Faces,
     needs=("decode",),
     reads=("cut_scores",),
-    settings=lambda settings: {"size": settings.size, "models": _models()},
+    settings=lambda settings: {"size": settings.size, "models": model_hashes(BASE_MODELS)},
     leaves=("frames.npy",),
     scratch=(
         "repeats", "seen_landmarks", "head_transforms", "seen_blendshapes", "hair_boxes", "person",

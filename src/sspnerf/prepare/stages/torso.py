@@ -1,15 +1,10 @@
 """Stage `torso`: the torso's own pose in every frame."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sspnerf.data.semantics import SemanticClass
 from sspnerf.prepare import torso as motion_of
-from sspnerf.prepare.background import SAMPLE_FRAMES, spread_evenly
 from sspnerf.prepare.chunks import CHUNK_FRAMES
-from sspnerf.prepare.face_regions import CHIN
 from sspnerf.prepare.found import Faces, Take, TorsoTrack, Track
-from sspnerf.prepare.poses import invert_rigid
 from sspnerf.prepare.workspace import Stage, Workspace
 
 
@@ -28,10 +23,10 @@ def run(work: Workspace) -> TorsoTrack:
 
     motion = motion_of.align_torso(
         work.array("frames"),
-        _region(work),
+        motion_of.find_region(work.array("labels"), work.array("landmarks"), work.array("valid")),
         track.reference_frame,
         intrinsics=work.intrinsics,
-        depth=_depth(work, poses[track.reference_frame]),
+        depth=motion_of.torso_depth(work.mesh().vertices, poses[track.reference_frame]),
         masks=work.array("mask"),
         cuts=cuts,
         on_frame=on_frame,
@@ -50,24 +45,6 @@ def run(work: Workspace) -> TorsoTrack:
     return TorsoTrack(
         is_seen=motion is not None, mean_confidence=round(float(confidence.mean()), 4)
     )
-
-
-def _region(work: Workspace) -> NDArray[np.bool_]:
-    """Where nearly all frames show torso."""
-    labels, landmarks = work.array("labels"), work.array("landmarks")
-    seen = np.flatnonzero(work.array("valid"))
-    chosen = seen[spread_evenly(len(seen), SAMPLE_FRAMES)]
-    return motion_of.reliable_region(
-        (labels[index] == SemanticClass.TORSO for index in chosen),
-        lowest_chin=float(np.percentile(landmarks[:, CHIN, 1], 98)),
-    )
-
-
-def _depth(work: Workspace, pose: NDArray[np.float64]) -> float:
-    """Depth of the torso in the reference frame, cm."""
-    to_camera = invert_rigid(pose)
-    chin = to_camera[:3, :3] @ work.mesh().vertices[CHIN] + to_camera[:3, 3]
-    return float(chin[2]) + motion_of.BEHIND_CHIN_CM
 
 
 STAGE = Stage(
