@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import oracles
-from sspnerf.ops import numba_kernels
+from sspnerf.ops.numba_kernels import pixel_groups as kernels
+from sspnerf.ops.numba_kernels import plane_grid
 
 SIDES = st.integers(1, 9)
 
@@ -16,7 +17,7 @@ def dilated(masks, threshold, radius):
     frames, height, width = masks.shape
     flat = masks.reshape(frames, height * width)
     out = np.zeros_like(flat)
-    numba_kernels.dilate(flat, width, threshold, radius, np.zeros_like(flat), out)
+    kernels.dilate(flat, width, threshold, radius, np.zeros_like(flat), out)
     return out.reshape(masks.shape)
 
 
@@ -42,7 +43,7 @@ def test_one_pixel_becomes_a_square():
 @given(arrays.arrays(np.uint8, st.integers(0, 60), elements=st.integers(0, 4)))
 def test_grouping_lists_each_class_in_order(labels):
     order, starts = np.full(len(labels), -1, np.int32), np.full(6, -1, np.int64)
-    numba_kernels.group_pixels(labels, 5, order, starts)
+    kernels.group_pixels(labels, 5, order, starts)
     for k in range(5):
         np.testing.assert_array_equal(order[starts[k] : starts[k + 1]], np.nonzero(labels == k)[0])
     assert starts[0] == 0
@@ -61,10 +62,10 @@ def test_gradients_do_not_depend_on_the_number_of_threads(threads):
     before = numba.get_num_threads()
     try:
         numba.set_num_threads(1)
-        numba_kernels.plane_grid_table_backward(positions, grad, *layout, table)
+        plane_grid.plane_grid_table_backward(positions, grad, *layout, table)
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
         again = np.zeros_like(table)
-        numba_kernels.plane_grid_table_backward(positions, grad, *layout, again)
+        plane_grid.plane_grid_table_backward(positions, grad, *layout, again)
     finally:
         numba.set_num_threads(before)
     np.testing.assert_array_equal(again, table)

@@ -150,13 +150,13 @@ class _NumbaComposite(torch.autograd.Function):
         t_delta: Tensor,
         values: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        from sspnerf.ops import numba_kernels
+        from sspnerf.ops.numba_kernels import compositing as kernels
 
         density, t_delta = density.detach().contiguous(), t_delta.contiguous()
         values = values.detach().float().contiguous()
         summed = torch.empty(len(density), values.shape[-1])
         transmittance, weights = torch.empty(len(density)), torch.empty_like(density)
-        numba_kernels.composite_forward(
+        kernels.composite_forward(
             density.numpy(), t_delta.numpy(), values.numpy(),
             summed.numpy(), transmittance.numpy(), weights.numpy(),
         )  # fmt: skip
@@ -166,11 +166,11 @@ class _NumbaComposite(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:  # noqa: ANN401 - autograd's signature
-        from sspnerf.ops import numba_kernels
+        from sspnerf.ops.numba_kernels import compositing as kernels
 
         t_delta, values, weights, transmittance = ctx.saved_tensors
         grad_density, grad_values = torch.empty_like(weights), torch.empty_like(values)
-        numba_kernels.composite_backward(
+        kernels.composite_backward(
             t_delta.numpy(), values.numpy(), weights.numpy(), transmittance.numpy(),
             grads[0].contiguous().numpy(), grads[1].contiguous().numpy(),
             grad_density.numpy(), grad_values.numpy(),

@@ -42,10 +42,10 @@ def group_pixels(labels: NDArray[np.uint8], *, groups: int) -> PixelGroups:
         raise ValueError(f"labels hold the value {labels.max()}; expected 0 to {groups - 1}")
     if backend.choose(CPU).name != "numba":
         return reference_group_pixels(labels, groups=groups)
-    from sspnerf.ops import numba_kernels
+    from sspnerf.ops.numba_kernels import pixel_groups as kernels
 
     order, starts = np.empty(len(labels), np.int32), np.empty(groups + 1, np.int64)
-    numba_kernels.group_pixels(labels, groups, order, starts)
+    kernels.group_pixels(labels, groups, order, starts)
     return PixelGroups(order, starts)
 
 
@@ -78,12 +78,12 @@ def dilate(masks: NDArray[np.uint8], *, threshold: int, radius: int) -> NDArray[
         raise ValueError(f"radius is {radius}; expected at least 0")
     if backend.choose(CPU).name != "numba" or not masks.size:
         return reference_dilate(masks, threshold=threshold, radius=radius)
-    from sspnerf.ops import numba_kernels
+    from sspnerf.ops.numba_kernels import pixel_groups as kernels
 
     frames, height, width = masks.shape
     flat = np.ascontiguousarray(masks).reshape(frames, height * width)
     rows, near = np.zeros_like(flat), np.zeros_like(flat)
-    numba_kernels.dilate(flat, width, threshold, radius, rows, near)
+    kernels.dilate(flat, width, threshold, radius, rows, near)
     return near.view(np.bool_).reshape(masks.shape)
 
 

@@ -107,13 +107,13 @@ class _NumbaLookup(torch.autograd.Function):
         resolutions: tuple[int, ...],
         features: int,
     ) -> Tensor:
-        from sspnerf.ops import numba_kernels
+        from sspnerf.ops.numba_kernels import plane_grid as kernels
 
         sizes = np.array(resolutions, dtype=np.int64)
         offsets = np.concatenate(([0], np.cumsum(3 * sizes * sizes * features)[:-1]))
         positions = positions.detach().float().contiguous()
         out = torch.empty(len(positions), len(sizes) * 3 * features)
-        numba_kernels.plane_grid_forward(
+        kernels.plane_grid_forward(
             positions.numpy(), table.detach().numpy(), sizes, offsets, features, out.numpy()
         )
         ctx.save_for_backward(table, positions)
@@ -122,7 +122,7 @@ class _NumbaLookup(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:  # noqa: ANN401 - autograd's signature
-        from sspnerf.ops import numba_kernels
+        from sspnerf.ops.numba_kernels import plane_grid as kernels
 
         table, positions = ctx.saved_tensors
         sizes, offsets, features = ctx.layout
@@ -130,12 +130,12 @@ class _NumbaLookup(torch.autograd.Function):
         grad_table = grad_positions = None
         if ctx.needs_input_grad[0]:
             grad_table = torch.zeros_like(table)
-            numba_kernels.plane_grid_table_backward(
+            kernels.plane_grid_table_backward(
                 positions.numpy(), grad, sizes, offsets, features, grad_table.numpy()
             )
         if ctx.needs_input_grad[1]:
             grad_positions = torch.empty_like(positions)
-            numba_kernels.plane_grid_position_backward(
+            kernels.plane_grid_position_backward(
                 positions.numpy(), grad, table.detach().numpy(), sizes, offsets, features,
                 grad_positions.numpy(),
             )  # fmt: skip
