@@ -9,54 +9,19 @@ video's length; figures of quality are what the stages note in clip.json.
 import argparse
 import json
 import os
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from bench.watching import Watched, module, run_and_watch
 from sspnerf.data.clip import Clip, open_clip
 
-POLL_S = 0.1
 
-
-def run_and_watch(command: list[str]) -> dict[str, float]:
-    """Run a program; its times, s, and the most memory it held, MB, with and without files."""
-    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - our own
-    most, most_own = 0.0, 0.0
-    while process.poll() is None:
-        held = _resident_mb(process.pid)
-        most, most_own = max(most, sum(held.values())), max(most_own, held.get("RssAnon", 0.0))
-        time.sleep(POLL_S)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed with {process.returncode}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {
-        "seconds": time.monotonic() - began,
-        "processor_seconds": processor,
-        "peak_mb": most,
-        "peak_own_mb": most_own,
-    }
-
-
-def _resident_mb(process: int) -> dict[str, float]:
-    """Memory of a running program, where the system tells it; mapped files are handed back."""
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except OSError:
-        return {}
-    rows = (line.split() for line in lines if line.startswith("Rss"))
-    return {name.rstrip(":"): int(kilobytes) / 1024 for name, kilobytes, _ in rows}
-
-
-def figures(clip: Clip, watched: dict[str, float]) -> dict[str, Any]:
+def figures(clip: Clip, watched: Watched) -> dict[str, Any]:
     """Put together what one run has shown."""
     manifest, stages = clip.manifest, clip.manifest.stages
     length_s = manifest.frames / manifest.frame_rate_hz
@@ -64,8 +29,8 @@ def figures(clip: Clip, watched: dict[str, float]) -> dict[str, Any]:
         "source": manifest.source,
         "size": manifest.width,
         "length_s": length_s,
-        **watched,
-        "share_of_length": watched["seconds"] / length_s,
+        **watched._asdict(),
+        "share_of_length": watched.seconds / length_s,
         "stage_seconds": {name: record.seconds for name, record in stages.items()},
         "reprojection_px": stages["tracking"].found["reprojection_px"],
         "torso_confidence": stages["torso"].found["mean_confidence"],
@@ -105,8 +70,9 @@ def main() -> None:
     for video in chosen.videos:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "clip"
-            command = [sys.executable, "-m", "sspnerf", "prepare", str(video), str(path)]
-            watched = run_and_watch([*command, "--size", str(chosen.size)])
+            watched = run_and_watch(
+                module("sspnerf", "prepare", video, path, "--size", chosen.size)
+            )
             rows.append(figures(open_clip(path), watched))
     if chosen.json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")

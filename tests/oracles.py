@@ -87,6 +87,25 @@ def march_to_surface(
     return math.inf
 
 
+def walk_to_surface(
+    surface: Sequence[Sequence[float]], origin: Sequence[float], direction: Sequence[float],
+    extent: float,
+) -> float:  # fmt: skip
+    """Four steps towards surface[y][x], nodes spread over [-extent, extent]; no march, no end."""
+    nodes = len(surface)
+    slope, height = min(direction[2], -0.2), 0.0
+    for share in (1.0, 0.7, 0.7, 0.7):
+        t = (height - origin[2]) / slope
+        x, y = ((origin[k] + t * direction[k]) / extent for k in (0, 1))
+        there = sum(
+            hat(y, row, nodes) * hat(x, column, nodes) * surface[row][column]
+            for row in range(nodes)
+            for column in range(nodes)
+        )
+        height += share * (there - height)
+    return (height - origin[2]) / slope
+
+
 def share_rays(
     losses: Sequence[float], available: Sequence[int], rays: int, *, floor: float
 ) -> list[float]:

@@ -61,11 +61,12 @@ class BallField(DrivenPlanes):
         config = replace(SMALL, torso_deformation=False, band=band)
         super().__init__(config, feature_dim=FEATURE_DIM, window=WINDOW, classes=SEMANTIC_CLASSES)
 
-    def forward(self, head_position, torso_position, drive):  # noqa: D102
+    def forward(self, head_position, torso_position, drive, *, parse=True):  # noqa: D102
         self.asked.append(head_position)
         inside = head_position.norm(dim=-1) < self.radius
         logits = torch.zeros(len(head_position), SEMANTIC_CLASSES)
         logits[:, SemanticClass.SKIN] = 10.0
+        logits = logits if parse else logits[:, :0]
         output = FieldOutput(
             inside * self.density, torch.tensor(self.color).expand(len(inside), 3), logits
         )
@@ -76,6 +77,8 @@ class BallField(DrivenPlanes):
 class ConditionField(BallField):
     """A ball whose color is the first three numbers of the condition."""
 
-    def forward(self, head_position, torso_position, drive):  # noqa: D102
-        answer = super().forward(head_position, torso_position, drive)
-        return answer._replace(output=answer.output._replace(color=drive.condition[:, :3]))
+    def forward(self, head_position, torso_position, drive, *, parse=True):  # noqa: D102
+        answer = super().forward(head_position, torso_position, drive, parse=parse)
+        return answer._replace(
+            output=answer.output._replace(color=drive.per_point().condition[:, :3])
+        )

@@ -85,8 +85,8 @@ def test_the_portrait_listens(speaker):
 def mouth_error(portrait, clip, features, frames):
     """Mean squared error of lips and mouth in the shown frame, driven by the heard frame."""
     shown, heard = frames
-    windows = portrait.windows(features, np.array([heard]))
-    picture = portrait.render_frame(windows, clip_frame=int(shown)).color
+    (speech,) = portrait.hear(features, np.array([heard]))
+    picture = portrait.render_frame(speech, clip_frame=int(shown)).color
     mouth = np.isin(clip.labels[shown], MOUTH_CLASSES)
     return np.square(picture.astype(float) - clip.frames[shown])[mouth].mean()
 

@@ -167,6 +167,7 @@ def test_render_writes_the_map_and_the_arrays(trained_run, tmp_path, capsys):
     np.save(tmp_path / "poses.npy", poses_of(trained_run)[3:5])
     arrays = tmp_path / "arrays"
     options = ["--show", "semantics", "--arrays", arrays, "--poses", tmp_path / "poses.npy"]
+    options += ["--jobs", "2"]
     speech, film = tmp_path / "speech.wav", tmp_path / "film.mp4"
     assert run("render", trained_run, speech, film, *options) == 0
     assert capsys.readouterr().out.splitlines() == [
@@ -204,6 +205,15 @@ def test_poses_that_cannot_be_shown_leave_no_film(content, message, trained_run,
     assert run("render", trained_run, tmp_path / "speech.wav", film, "--poses", poses) == 2
     (line,) = [line for line in lines(capsys) if line.startswith("error: ")]
     assert message in line
+    assert not film.exists()
+
+
+@pytest.mark.refuses
+def test_no_jobs_at_all_are_refused(trained_run, tmp_path, capsys):
+    write_waveform(tmp_path / "speech.wav", np.full(640, 0.1, np.float32))
+    film = tmp_path / "film.mp4"
+    assert run("render", trained_run, tmp_path / "speech.wav", film, "--jobs", "0") == 2
+    assert "error: jobs is 0; expected 1 or more" in lines(capsys)
     assert not film.exists()
 
 

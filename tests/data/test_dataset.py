@@ -9,8 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sspnerf.data import dataset as datasets
 from sspnerf.data.clip import open_clip
 from sspnerf.data.dataset import ClipDataset, split_frames
+from sspnerf.data.mapped import release_pages
 from sspnerf.data.pixel_sampling import PixelSampler
 from sspnerf.errors import ClipError
 from tiny_speaker import with_changes
@@ -141,6 +143,30 @@ def test_each_frame_is_drawn_by_the_rectangle_around_its_own_face(tiny_clip, tmp
         face = torch.tensor([5.5 + frame, 20.5])
         # One pixel takes one ray and hands on the rest: no pixel twice if others are left.
         assert (batch.pixels[batch.slot == slot] == face).all(dim=1).sum() == 1
+
+
+def test_batches_are_the_same_when_memory_is_given_back(tiny_clip, monkeypatch):
+    released = []
+
+    def release(array):
+        released.append(array)
+        return release_pages(array)
+
+    monkeypatch.setattr(datasets, "release_pages", release)
+    dataset, sampler = ClipDataset(tiny_clip), PixelSampler(kind="dynamic")
+    # A frame of 48 x 48 px has 5 bytes per pixel: 4 frames fit, 8 do not.
+    for most, times in ((1 << 30, 0), (5 * 48 * 48 * 5, 2)):
+        monkeypatch.setattr(datasets, "MAPPED_BYTES", most)
+        random = np.random.default_rng(0)
+        batches = [
+            dataset.draw(sampler, np.arange(4), rays=200, generator=random) for _ in range(4)
+        ]
+        assert len(released) == 3 * times
+        if times == 0:
+            expected = batches
+    for batch, wanted in zip(batches, expected, strict=True):
+        assert torch.equal(batch.color, wanted.color)
+        assert torch.equal(batch.pixels, wanted.pixels)
 
 
 @pytest.mark.refuses

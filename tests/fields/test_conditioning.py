@@ -164,6 +164,16 @@ def test_the_usual_upper_face_says_nothing():
     torch.testing.assert_close(face(usual), face.linear.bias.expand(4, 5))
 
 
+def test_small_movements_speak_as_loud_as_large_ones(generator):
+    """A blink that moves its blendshape by a tenth is heard like one that moves it fully."""
+    moves = torch.rand(40, 52, generator=generator)
+    faint, loud = UpperFaceEncoder(upper_face_dim=5), UpperFaceEncoder(upper_face_dim=5)
+    faint.load_state_dict(loud.state_dict())
+    faint.set_statistics(moves * 0.1)
+    loud.set_statistics(moves)
+    torch.testing.assert_close(faint(moves * 0.1), loud(moves), rtol=1e-4, atol=1e-5)
+
+
 def test_only_the_upper_face_is_encoded():
     face = UpperFaceEncoder(upper_face_dim=5)
     rest = torch.zeros(1, 52)

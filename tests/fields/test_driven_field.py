@@ -86,7 +86,10 @@ def test_each_frame_is_driven_by_its_own_pose_and_time(frames):
     drive = driven.drive(speech, blendshapes, poses=poses, torso_poses=torso_poses, time=time)
     torch.testing.assert_close(drive.pose, pose_vector(poses))
     assert torch.equal(drive.time, time)
-    of_rays = drive.per_sample(torch.tensor([1, 0, 1]), 2)
+    of_rays = drive.of_points(torch.tensor([1, 0, 1]), 2)
+    assert of_rays.row.tolist() == [1, 1, 0, 0, 1, 1]
+    assert torch.equal(of_rays.time, time)
+    of_rays = of_rays.per_point()
     assert of_rays.time.tolist() == [0.75, 0.75, 0.25, 0.25, 0.75, 0.75]
     assert torch.equal(of_rays.pose, drive.pose[[1, 1, 0, 0, 1, 1]])
 

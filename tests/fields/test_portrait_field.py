@@ -14,6 +14,7 @@ from sspnerf.fields.portrait_field import (
     PortraitField,
     perceptron,
 )
+from sspnerf.ops.field_inputs import reach_weights, surface_features
 
 CONDITION, SPEECH, CLASSES, POINTS = condition_dim(SMALL), SMALL.field.speech_dim, 5, 40
 
@@ -61,13 +62,16 @@ def test_what_is_said_is_in_range_and_float32(inputs):
     assert (color <= 1).all()
 
 
-def test_at_first_there_is_a_thin_mist(inputs):
+def test_at_first_there_is_a_thin_mist_at_the_rest_surface(inputs):
     with torch.random.fork_rng():
         torch.manual_seed(1)
         fresh = PortraitField(SMALL.field, classes=CLASSES, rough_mesh=True)
-    density = fresh(*inputs).density
+    position, condition, weight = inputs
+    at_surface, before = position.clone(), position.clone()
+    at_surface[:, 2], before[:, 2] = 0.0, 2.0
     # A dense start is a curtain at the near plane; nothing at all does not learn.
-    assert 0.02 < density.mean() < 1.0
+    assert 0.02 < fresh(at_surface, condition, weight).density.mean() < 1.0
+    assert fresh(before, condition, weight).density.max() < 0.02
 
 
 def test_each_point_is_asked_alone(inputs):
@@ -93,7 +97,7 @@ def test_speech_reaches_the_lower_face_and_blinks_the_upper_by_hand():
     made = field()
     made.nose_height.fill_(1.0)
     heights = torch.tensor([-20.0, 1 + SPEECH_BELOW_CM, 1 + UPPER_FACE_ABOVE_CM, 30.0])
-    weights = made.region_weights(heights)
+    weights = reach_weights(heights, made.reach)
     part = 1 / (1 + math.exp(-(SPEECH_BELOW_CM - UPPER_FACE_ABOVE_CM) / REGION_SOFTNESS_CM))
     expected = torch.tensor([[1.0, 0.5, part, 0.0], [0.0, part, 0.5, 1.0]]).T
     torch.testing.assert_close(weights, expected)
@@ -120,18 +124,44 @@ def test_where_a_point_lies_against_the_rest_surface_by_hand():
     position = torch.tensor([[1.0, 1.0, 2.0], [-3.0, 0.0, 6.0], [0.0, 9.0, 1.0]])
     above = torch.tensor([0.0, 4.0, -1.0])
     expected = torch.stack((above / 4, above.tanh(), (-above * above).exp()), dim=-1)
-    torch.testing.assert_close(made.surface_features(position)[:, :3], expected)
+    torch.testing.assert_close(surface_features(position, made.rest_surface)[:, :3], expected)
+
+
+def test_density_is_expected_to_grow_into_the_rest_surface(inputs):
+    """By e^2 per cm, up to 2 cm before and behind it; nothing else changes."""
+    free, pulled = field(surface_pull=0.0), field(surface_pull=2.0)
+    position, condition, weight = inputs
+    above = torch.linspace(-4, 4, POINTS)
+    position = torch.stack((position[:, 0] / 4, position[:, 1] / 4, above), dim=-1)
+    before, after = free(position, condition, weight), pulled(position, condition, weight)
+    expected = before.density * torch.exp(-2 * above.clamp(-2, 2))
+    torch.testing.assert_close(after.density, expected, rtol=0.03, atol=0)
+    assert torch.equal(after.color, before.color)
+    assert torch.equal(after.logits, before.logits)
+
+
+def test_without_parsing_the_picture_stays(inputs):
+    made = field()
+    whole, picture = made(*inputs), made(*inputs, parse=False)
+    assert torch.equal(picture.density, whole.density)
+    assert torch.equal(picture.color, whole.color)
+    assert picture.logits.shape == (POINTS, 0)
+
+
+def test_without_the_rough_mesh_nothing_is_expected(inputs):
+    one, other = field(rough_mesh=False), field(rough_mesh=False, surface_pull=9.0)
+    assert_same(one(*inputs), other(*inputs))
 
 
 def test_near_what_region_a_point_lies_by_hand():
     made = field()
-    extent, nodes = made.extent, made.regions.shape[-1]
+    extent, nodes = made.extent, made.regions.shape[0]
     # Class 1 to the left, class 2 to the right, above and below alike; class 0 grows with y.
-    made.regions[1, :, : nodes // 2] = 1.0
-    made.regions[2, :, nodes // 2 :] = 1.0
-    made.regions[0] = torch.linspace(0, 1, nodes)[:, None]
+    made.regions[:, : nodes // 2, 1] = 1.0
+    made.regions[:, nodes // 2 :, 2] = 1.0
+    made.regions[..., 0] = torch.linspace(0, 1, nodes)[:, None]
     position = torch.tensor([[-0.5, 0.0, 9.0], [0.5, 0.0, -9.0], [0.0, 0.5, 0.0]]) * extent
-    found = made.surface_features(position)[:, 3:]
+    found = surface_features(position, made.rest_surface)[:, 3:]
     torch.testing.assert_close(found[:, 1], torch.tensor([1.0, 0.0, 0.5]))
     torch.testing.assert_close(found[:, 2], torch.tensor([0.0, 1.0, 0.5]))
     # Node centres lie half a node inside the border: y = 0.5 is node 95.5 of 0 to 127.

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oracles
-from sspnerf.ops.compositing import composite, ray_weights, reference_composite
+from sspnerf.ops.compositing import (
+    composite,
+    composite_portrait,
+    ray_weights,
+    reference_composite,
+    reference_composite_portrait,
+)
+from sspnerf.ops.gradients import scale_gradient
 
 LN2 = math.log(2)
 
@@ -229,3 +236,152 @@ def test_edges_that_do_not_fit_are_refused(backend, function):
 def test_values_that_do_not_fit_are_refused(backend):
     with pytest.raises(ValueError, match=r"\(2, 2, 1\); expected \(2, 3, 'channels'\)"):
         composite(torch.ones(2, 3), torch.ones(2, 4), torch.ones(2, 2, 1))
+
+
+PORTRAITS = [(0, 8), (1, 1), (33, 1), (33, 8), (1000, 5)]
+
+
+def random_portraits(generator, rays, samples, classes=11):
+    """Density, edges, colors and logits of some rays, float32."""
+    density, t_edges, color = random_rays(generator, rays, samples=samples, channels=3)
+    logits = 3 * torch.randn(rays, samples, classes, generator=generator)
+    return density, t_edges, color.sigmoid(), logits
+
+
+def portrait_gradients(function, tensors, cotangents, **options):
+    """Derivatives of density, color and logits for those of color, logits and transmittance."""
+    density, t_edges, color, logits = tensors
+    leaves = [tensor.clone().requires_grad_() for tensor in (density, color, logits)]
+    out = function(leaves[0], t_edges, *leaves[1:], **options)
+    return torch.autograd.grad(out[:3], leaves, cotangents)
+
+
+def two_walks(density, t_edges, color, logits, *, semantic_share):
+    """The same from what it stands for: a walk for the color, and one for the logits."""
+    seen = reference_composite(density, t_edges, color)
+    parsed = reference_composite(scale_gradient(density, semantic_share), t_edges, logits)
+    return seen.values, parsed.values, seen.transmittance
+
+
+def portrait_cotangents(generator, rays, classes=11):
+    shapes = (rays, 3), (rays, classes), (rays,)
+    return tuple(torch.randn(shape, generator=generator) for shape in shapes)
+
+
+def test_a_portrait_matches_the_oracle(backend, generator):
+    density, t_edges, color, logits = random_portraits(generator, 7, 6)
+    out = composite_portrait(density, t_edges, color, logits, semantic_share=0.1)
+    for ray in range(7):
+        edges = t_edges[ray].tolist()
+        values = torch.cat((color[ray], logits[ray]), dim=-1).tolist()
+        sums, passes, weights = oracles.composite_ray(density[ray].tolist(), edges, values)
+        torch.testing.assert_close(out.color[ray], torch.tensor(sums[:3]))
+        torch.testing.assert_close(out.logits[ray], torch.tensor(sums[3:]))
+        torch.testing.assert_close(out.transmittance[ray], torch.tensor(passes))
+        torch.testing.assert_close(out.weights[ray], torch.tensor(weights))
+        away = sum(w * (a + b) / 2 for w, a, b in zip(weights, edges, edges[1:], strict=False))
+        distance = away / sum(weights) if sum(weights) > 0 else 0.0
+        torch.testing.assert_close(out.distance[ray], torch.tensor(distance))
+
+
+def test_what_shows_nothing_is_at_no_distance(backend):
+    edges = torch.tensor([[1.0, 2.0, 3.0]])
+    out = composite_portrait(
+        torch.zeros(1, 2), edges, torch.ones(1, 2, 3), torch.ones(1, 2, 4), semantic_share=1.0
+    )
+    assert torch.equal(out.distance, torch.zeros(1))
+    assert torch.equal(out.transmittance, torch.ones(1))
+
+
+@pytest.mark.parametrize(("rays", "samples"), PORTRAITS)
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+def test_a_portrait_is_two_walks_in_values_and_gradients(backend, generator, rays, samples, share):
+    tensors = random_portraits(generator, rays, samples)
+    found = composite_portrait(*tensors, semantic_share=share)
+    expected = two_walks(*tensors, semantic_share=share)
+    for ours, theirs in zip(found[:3], expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    cotangents = portrait_cotangents(generator, rays)
+    ours = portrait_gradients(composite_portrait, tensors, cotangents, semantic_share=share)
+    # As above: sums of about 100 terms of size 1 in another order.
+    exact = portrait_gradients(
+        two_walks,
+        [tensor.double() for tensor in tensors],
+        [tensor.double() for tensor in cotangents],
+        semantic_share=share,
+    )
+    for mine, truth in zip(ours, exact, strict=True):
+        torch.testing.assert_close(mine, truth.float(), rtol=1e-5, atol=2e-5)
+
+
+def test_derivatives_of_the_portrait_reference_match_finite_differences(generator):
+    density, t_edges, color, logits = (
+        tensor.double() for tensor in random_portraits(generator, 2, 3, classes=2)
+    )
+
+    def sums(*leaves):
+        return reference_composite_portrait(leaves[0], t_edges, *leaves[1:], semantic_share=1.0)[:3]
+
+    leaves = [tensor.requires_grad_() for tensor in (density.clamp(max=3) + 0.1, color, logits)]
+    assert torch.autograd.gradcheck(sums, leaves)
+
+
+@pytest.mark.parametrize("number_type", [torch.bfloat16, torch.float32])
+def test_colors_and_logits_are_read_as_they_come(backend, generator, number_type):
+    density, t_edges, color, logits = random_portraits(generator, 33, 8)
+    color, logits = color.to(number_type), logits.to(number_type)
+    cotangents = portrait_cotangents(generator, 33)
+    found, wide = (
+        portrait_gradients(
+            composite_portrait, (density, t_edges, c, s), cotangents, semantic_share=0.1
+        )
+        for c, s in ((color, logits), (color.float(), logits.float()))
+    )
+    torch.testing.assert_close(found[0], wide[0])
+    for ours, theirs in zip(found[1:], wide[1:], strict=True):
+        assert ours.dtype == number_type
+        # Rounded once, to the nearest.
+        assert torch.equal(ours, theirs.to(number_type))
+    narrow = composite_portrait(density, t_edges, color, logits, semantic_share=0.1)
+    whole = composite_portrait(density, t_edges, color.float(), logits.float(), semantic_share=0.1)
+    assert torch.equal(narrow.color, whole.color)
+    assert torch.equal(narrow.logits, whole.logits)
+
+
+def test_no_logits_cost_nothing(backend, generator):
+    density, t_edges, color, logits = random_portraits(generator, 5, 4)
+    out = composite_portrait(density, t_edges, color, logits[..., :0], semantic_share=0.1)
+    assert out.logits.shape == (5, 0)
+    torch.testing.assert_close(out.color, composite(density, t_edges, color).values)
+
+
+def test_distance_and_weights_carry_no_gradient(backend, generator):
+    density, t_edges, color, logits = random_portraits(generator, 5, 4)
+    out = composite_portrait(
+        density.requires_grad_(), t_edges.requires_grad_(), color, logits, semantic_share=0.1
+    )
+    assert not out.distance.requires_grad
+    assert not out.weights.requires_grad
+    out.color.sum().backward()
+    assert t_edges.grad is None
+
+
+def test_a_gradient_of_the_color_alone_suffices(backend):
+    density = torch.full((1, 1), LN2, requires_grad=True)
+    edges = torch.tensor([[0.0, 1.0]])
+    out = composite_portrait(
+        density, edges, torch.ones(1, 1, 3), torch.ones(1, 1, 2), semantic_share=0.1
+    )
+    (grad,) = torch.autograd.grad(out.color[:, 0].sum(), density)
+    torch.testing.assert_close(grad, torch.tensor([[0.5]]))
+
+
+@pytest.mark.refuses
+def test_a_portrait_that_does_not_fit_is_refused(backend):
+    density, edges, color = torch.ones(2, 3), torch.ones(2, 4), torch.ones(2, 3, 3)
+    with pytest.raises(ValueError, match=r"color has shape \(2, 2, 3\); expected \(2, 3, 'ch"):
+        composite_portrait(density, edges, color[:, :2], color, semantic_share=1.0)
+    with pytest.raises(ValueError, match=r"logits has shape \(2, 3\); expected"):
+        composite_portrait(density, edges, color, density, semantic_share=1.0)
+    with pytest.raises(ValueError, match="3 edges for 3 samples"):
+        composite_portrait(density, edges[:, :3], color, color, semantic_share=1.0)

@@ -97,8 +97,7 @@ def test_derivatives_of_the_reference_match_finite_differences(generator):
     )
 
 
-def test_a_position_that_is_no_number_reads_our_own_memory(monkeypatch, generator):
-    monkeypatch.setenv("SSPNERF_BACKEND", "auto")
+def test_a_position_that_is_no_number_reads_our_own_memory(backend, generator):
     table = random_table(generator)
     positions = torch.tensor([[float("nan")] * 3, [float("inf"), float("-inf"), 0.0]])
     found = lookup_planes(table, positions, **LAYOUT)

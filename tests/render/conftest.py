@@ -9,7 +9,8 @@ from sspnerf.config import to_toml
 from sspnerf.fields.torso import Canonical
 from sspnerf.geometry.rest_surface import rest_surface
 from sspnerf.render.person_map import MAP_NODES
-from sspnerf.render.portrait import Portrait, PortraitInfo
+from sspnerf.render.portrait import Portrait
+from sspnerf.render.portrait_info import PortraitInfo
 from sspnerf.render.torso_follower import TorsoFollower
 
 

@@ -11,8 +11,14 @@ from small_rays import DISTANCE, FACING, RADIUS, SIZE, rays_of
 from sspnerf.config import BandConfig
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
 from sspnerf.fields.torso import Canonical
+from sspnerf.geometry.rays import points_along
+from sspnerf.geometry.rest_surface import intersect_surface
 from sspnerf.geometry.rotations import rigid_transform
-from sspnerf.render.band import surface_distance
+from sspnerf.ops.compositing import composite
+from sspnerf.ops.gradients import scale_gradient
+from sspnerf.ops.ray_sampling import midpoints, stratified_edges
+from sspnerf.render.band import place_rays, surface_distance
+from sspnerf.render.rendered import certain_background, over_background
 from sspnerf.render.volume import render_rays
 
 
@@ -22,6 +28,53 @@ def chords(rays):
     nearest = (rays.origin + middle[:, None] * rays.direction).norm(dim=-1)
     half = (RADIUS**2 - nearest.square()).clamp(min=0).sqrt()
     return nearest, middle - half, 2 * half
+
+
+def place_in_steps(driven, rays):
+    """Distance, and canonical x and y, from what they stand for, one step after the other."""
+    shape, extent = driven.field.surface, driven.field.extent
+    belongs = driven.torso_deformation.initial_weight
+    head = intersect_surface(shape, rays.origin, rays.direction, extent=extent)
+    torso = intersect_surface(shape, rays.torso_origin, rays.torso_direction, extent=extent)
+    height = rays.torso_origin[:, 1] + torso * rays.torso_direction[:, 1]
+    distance = torch.lerp(head, torso, belongs(height))
+    point = points_along(rays.origin, rays.direction, distance[:, None])[:, 0]
+    body = points_along(rays.torso_origin, rays.torso_direction, distance[:, None])[:, 0]
+    return distance, torch.lerp(point, body, belongs(body[:, 1])[:, None])[:, :2]
+
+
+def render_in_steps(driven, rays, background, band_scale, generator):
+    """Color, logits, accumulation and distance, from two walks along each ray."""
+    surface, band = place_in_steps(driven, rays)[0].detach(), driven.config.band
+    near, far = surface - band.front * band_scale, surface + band.back * band_scale
+    t_edges = stratified_edges(near, far, samples=band.samples, generator=generator)
+    t_mid = midpoints(t_edges)
+    answer = driven(
+        points_along(rays.origin, rays.direction, t_mid).reshape(-1, 3),
+        points_along(rays.torso_origin, rays.torso_direction, t_mid).reshape(-1, 3),
+        no_drive().of_points(rays.slot, band.samples),
+    )
+    density = answer.output.density.view(t_mid.shape)
+    seen = composite(density, t_edges, answer.output.color.view(*t_mid.shape, 3))
+    share = driven.config.field.semantic_share
+    logits = answer.output.logits.view(*t_mid.shape, SEMANTIC_CLASSES)
+    parsed = composite(scale_gradient(density, share), t_edges, logits)
+    return (
+        over_background(seen, background),
+        over_background(parsed, certain_background(background.device)),
+        1 - seen.transmittance,
+        (seen.weights * t_mid).sum(-1) / seen.weights.sum(-1).clamp(min=1e-6),
+    )
+
+
+def bent(seed=5):
+    """A field with random weights and an uneven surface, and rays of a head that leans."""
+    driven = untrained(scale=50)
+    random = torch.Generator().manual_seed(seed)
+    driven.field.surface.copy_(torch.randn(driven.field.surface.shape, generator=random))
+    driven.place(torch.zeros(1, 3), Canonical(FACING, 0.0))
+    vector = torch.tensor([0.1, 0.2, 0.0, 1.0, 0.5, 2.0], requires_grad=True)
+    return driven, vector, rays_of(rigid_transform(vector) @ FACING, FACING)
 
 
 def render(driven, rays, **options):
@@ -123,6 +176,48 @@ def test_the_surface_is_found_as_head_above_and_as_torso_below():
     torch.testing.assert_close(found[0], head.view(SIZE, SIZE)[0], rtol=1e-4, atol=1e-2)
     torch.testing.assert_close(found[-1], torso.view(SIZE, SIZE)[-1], rtol=1e-4, atol=1e-2)
     assert not found.requires_grad
+
+
+def test_rays_are_placed_as_their_steps_say(backend):
+    driven, _, rays = bent()
+    found = place_rays(driven, rays)
+    distance, canonical = place_in_steps(driven, rays)
+    torch.testing.assert_close(found.distance, distance.detach())
+    # 60 cm in float32 is known to 4e-6 cm.
+    torch.testing.assert_close(found.canonical, canonical.detach(), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_pictures_and_gradients_are_those_of_two_walks(backend, seed):
+    driven, vector, rays = bent()
+    behind = torch.linspace(0, 1, len(rays) * 3).view(-1, 3)
+    learned, found = (driven.field.table, vector), []
+    for function in (render_rays, render_in_steps):
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        if function is render_rays:
+            seen = render_rays(
+                driven, rays, no_drive(), background=behind, band_scale=0.5, generator=generator
+            )[:4]
+        else:
+            seen = render_in_steps(driven, rays, behind, 0.5, generator)
+        loss = sum(part.square().sum() for part in seen[:3])
+        found.append((seen, torch.autograd.grad(loss, learned, retain_graph=True)))
+    (ours, our_gradients), (theirs, their_gradients) = found
+    # Inside the field numbers may be bfloat16: a point moved by 1e-5 cm may be rounded otherwise.
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=2**-7, atol=2**-7)
+    for mine, other in zip(our_gradients, their_gradients, strict=True):
+        assert (mine - other).norm() < 0.01 * other.norm()
+
+
+def test_a_known_surface_is_not_looked_for(backend):
+    driven, _, rays = bent()
+    known = surface_distance(driven, rays)
+    _, expected = render(driven, rays)
+    driven.field.surface.fill_(99.0)
+    _, found = render(driven, rays, surface=known)
+    # The same points; what is there has changed, as the field knows the surface too.
+    assert torch.equal(found.offset, expected.offset)
 
 
 def test_pictures_are_differentiable_in_parameters_and_poses():

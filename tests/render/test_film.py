@@ -1,6 +1,7 @@
 """Films: how long, in which order, one frame at a time, with sound."""
 
 import itertools
+import threading
 from typing import get_args
 
 import numpy as np
@@ -10,24 +11,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny_speaker
-from sspnerf.errors import MediaError, PortraitError, UsageError
+from sspnerf.errors import MediaError, UsageError
 from sspnerf.media.audio import read_waveform, write_waveform
-from sspnerf.media.speech import log_mel, match_level
+from sspnerf.media.film_writer import FilmWriter
+from sspnerf.media.speech import log_mel
 from sspnerf.media.video import probe_video, read_frames
-from sspnerf.render.film import Film, speak, speech_features, there_and_back
+from sspnerf.render.film import Film, speak, there_and_back
 from sspnerf.render.show import Show, depth_range, show
+from sspnerf.render.workers import MOST_WAITING
 
 
 @pytest.fixture
 def rendered(portrait, monkeypatch):
     """Count what is rendered: which frames of the clip."""
-    asked, render = [], portrait.render_frame
+    asked, render = [], portrait.render_color
 
-    def counting(windows, *, clip_frame, **poses):
+    def counting(speech, *, clip_frame, **poses):
         asked.append(clip_frame)
-        return render(windows, clip_frame=clip_frame, **poses)
+        return render(speech, clip_frame=clip_frame, **poses)
 
-    monkeypatch.setattr(portrait, "render_frame", counting)
+    monkeypatch.setattr(portrait, "render_color", counting)
     return asked
 
 
@@ -52,7 +55,7 @@ def test_a_film_lasts_as_long_as_the_speech(portrait, samples, frames):
 
 def test_frames_are_rendered_one_by_one_as_they_are_wanted(portrait, rendered):
     film = speak(portrait, tiny_speaker.waveform())
-    frames = iter(film)
+    frames = film.pictures(jobs=1)
     assert rendered == []
     first = next(frames)
     assert rendered == [0]
@@ -61,9 +64,62 @@ def test_frames_are_rendered_one_by_one_as_they_are_wanted(portrait, rendered):
     assert (first.shape, first.dtype) == ((48, 48, 3), np.uint8)
 
 
+def test_a_long_film_is_rendered_only_a_little_ahead(portrait, rendered):
+    film = speak(portrait, np.resize(tiny_speaker.waveform(), 600 * 16000))
+    frames = film.pictures(jobs=2)
+    for _ in range(5):
+        next(frames)
+    frames.close()
+    assert len(film) == 15000
+    assert len(rendered) <= 5 + 2 + MOST_WAITING
+
+
+@pytest.mark.parametrize("jobs", [2, 3])
+def test_the_same_pictures_come_from_any_number_of_jobs(portrait, jobs):
+    film = speak(portrait, np.tile(tiny_speaker.waveform(), 2)[: 20 * 640])
+    for ours, theirs in zip(film.pictures(jobs=jobs), film.pictures(jobs=1), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(film.render(jobs=jobs), film.render(jobs=1), strict=True):
+        for part, expected in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(part, expected)
+
+
+def test_pictures_are_the_colors_of_the_frames(portrait):
+    film = speak(portrait, tiny_speaker.waveform())
+    for picture, again, frame in zip(film.pictures(), film, film.render(), strict=True):
+        np.testing.assert_array_equal(picture, frame.color)
+        np.testing.assert_array_equal(again, frame.color)
+
+
+def test_an_error_of_a_worker_is_the_films_and_leaves_nothing(portrait, monkeypatch, tmp_path):
+    honest = portrait.render_color
+
+    def render(speech, *, clip_frame, **poses):
+        if clip_frame == 5:
+            raise MediaError("frame 5 cannot be rendered")
+        return honest(speech, clip_frame=clip_frame, **poses)
+
+    monkeypatch.setattr(portrait, "render_color", render)
+    with pytest.raises(MediaError, match="frame 5 cannot be rendered"):
+        speak(portrait, tiny_speaker.waveform()).save(tmp_path / "film.mp4", jobs=2)
+    assert list(tmp_path.iterdir()) == []
+    assert not any(thread.name.startswith("sspnerf-") for thread in threading.enumerate())
+
+
+def test_an_error_of_the_writer_is_the_films_and_leaves_nothing(portrait, monkeypatch, tmp_path):
+    def write(self, frame):
+        raise MediaError("the disk is full")
+
+    monkeypatch.setattr(FilmWriter, "write", write)
+    with pytest.raises(MediaError, match="the disk is full"):
+        speak(portrait, np.tile(tiny_speaker.waveform(), 5)).save(tmp_path / "film.mp4", jobs=2)
+    assert list(tmp_path.iterdir()) == []
+    assert not any(thread.name.startswith("sspnerf-") for thread in threading.enumerate())
+
+
 def test_a_film_longer_than_the_clip_walks_its_poses_back(portrait, rendered):
     film = speak(portrait, np.tile(tiny_speaker.waveform(), 2)[: 16 * 640])
-    assert len(list(film.render())) == 16
+    assert len(list(film.pictures(jobs=1))) == 16
     assert rendered == [*range(12), 10, 9, 8, 7]
 
 
@@ -71,7 +127,7 @@ def test_a_film_does_not_play_across_a_cut(portrait, rendered, monkeypatch):
     monkeypatch.setattr(portrait, "info", portrait.info.model_copy(update={"cuts": (3, 9)}))
     film = speak(portrait, np.tile(tiny_speaker.waveform(), 2)[: 13 * 640])
     walk = [3, 4, 5, 6, 7, 8, 7, 6, 5, 4, 3, 4, 5]
-    assert len(list(film.render())) == 13
+    assert len(list(film.pictures(jobs=1))) == 13
     assert rendered == walk
     assert torch.equal(film.poses, portrait.poses[walk])
     assert torch.equal(film.torso_poses, portrait.torso_poses[walk])
@@ -96,8 +152,8 @@ def test_given_poses_are_shown_and_the_torso_follows_them(portrait, monkeypatch)
     predicted = portrait.torso_follower.predict(there_and_back_again, frame_rate_hz=25.0)
     assert torch.equal(film.torso_poses, predicted)
     shown = []
-    monkeypatch.setattr(portrait, "render_frame", lambda windows, **asked: shown.append(asked))
-    for _ in film.render():
+    monkeypatch.setattr(portrait, "render_frame", lambda speech, **asked: shown.append(asked))
+    for _ in film.render(jobs=1):
         pass
     assert [asked["clip_frame"] for asked in shown] == [0, 1, 2, 3, 4]
     assert torch.equal(torch.stack([asked["pose"] for asked in shown]), film.poses)
@@ -166,12 +222,13 @@ def test_arrays_hold_each_frame_as_it_was_rendered(portrait, tmp_path):
 
 def test_a_quiet_recording_drives_the_portrait_like_a_loud_one(portrait, monkeypatch):
     heard = []
-    monkeypatch.setattr(portrait, "render_frame", lambda windows, **shown: heard.append(windows))
-    for gain in (1.0, 0.1):
-        next(speak(portrait, gain * tiny_speaker.waveform()).render())
-    loud, quiet = heard
-    # Natural logarithms of power: 20 dB unmatched would be 4.6 apart.
-    torch.testing.assert_close(quiet, loud, rtol=0, atol=1e-3)
+    monkeypatch.setattr(portrait, "render_color", lambda speech, **shown: heard.append(speech))
+    for sound in (tiny_speaker.waveform(), 0.1 * tiny_speaker.waveform()):
+        next(speak(portrait, sound).pictures(jobs=1))
+    heard.append(portrait.hear(log_mel(0.1 * tiny_speaker.waveform()), np.zeros(1, int))[0])
+    loud, quiet, unmatched = heard
+    torch.testing.assert_close(quiet, loud, rtol=0, atol=1e-4)
+    assert (unmatched - loud).abs().max() > 1e-2
 
 
 def test_a_saved_film_has_all_frames_and_the_sound(portrait, tmp_path):
@@ -198,9 +255,10 @@ def test_a_film_that_breaks_leaves_nothing(portrait, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         speak(portrait, tiny_speaker.waveform()).save(
-            tmp_path / "film.mp4", arrays=tmp_path / "arrays", progress=stop
+            tmp_path / "film.mp4", arrays=tmp_path / "arrays", jobs=2, progress=stop
         )
     assert list(tmp_path.iterdir()) == []
+    assert not any(thread.name.startswith("sspnerf-") for thread in threading.enumerate())
 
 
 def test_a_sound_file_is_spoken_like_its_waveform(portrait, tmp_path):
@@ -210,39 +268,6 @@ def test_a_sound_file_is_spoken_like_its_waveform(portrait, tmp_path):
         film = speak(portrait, speech)
         np.testing.assert_allclose(film.waveform, sound, atol=1 / 32768)
         assert film.frames == 12
-
-
-def test_features_are_those_of_the_training(portrait):
-    sound = tiny_speaker.waveform()
-    level = match_level(sound, portrait.info.speech_level_db)
-    np.testing.assert_array_equal(speech_features(portrait.info, sound), log_mel(level))
-
-
-@pytest.mark.parametrize("kind", ["npy", "aud_ds"])
-def test_a_portrait_of_brought_features_reads_those_of_the_recording(kind, portrait, tmp_path):
-    brought = {"speech_feature": kind, "speech_rate_hz": 50.0, "feature_dim": 3}
-    info = portrait.info.model_copy(update=brought)
-    features = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)
-    np.save(tmp_path / "new.npy", features)
-    read = speech_features(info, tiny_speaker.waveform(), feature_file=tmp_path / "new.npy")
-    np.testing.assert_array_equal(read, features)
-
-
-@pytest.mark.refuses
-def test_features_that_do_not_fit_the_portrait_are_refused(portrait, tmp_path):
-    sound, info = tiny_speaker.waveform(), portrait.info
-    with pytest.raises(UsageError, match="listens to logmel features and computes them itself"):
-        speak(portrait, sound, feature_file=tmp_path / "new.npy")
-    brought = info.model_copy(update={"speech_feature": "npy", "feature_dim": 3})
-    with pytest.raises(UsageError, match="npy features cannot be computed from a rec") as caught:
-        speech_features(brought, sound)
-    assert "--feature-file" in caught.value.hint
-    np.save(tmp_path / "wide.npy", np.zeros((48, 4), np.float32))
-    with pytest.raises(UsageError, match="of 4 numbers; the portrait listens to 3"):
-        speech_features(brought, sound, feature_file=tmp_path / "wide.npy")
-    wide = info.model_copy(update={"feature_dim": 81})
-    with pytest.raises(PortraitError, match="have dim 80; the portrait was trained with 81"):
-        speech_features(wide, sound)
 
 
 @pytest.mark.refuses

@@ -4,16 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from small_fields import untrained
+from small_fields import FEATURE_DIM, SMALL, WINDOW, untrained
+from sspnerf.fields.driven_field import DrivenField
 from sspnerf.fields.torso import Canonical
 from sspnerf.geometry.cameras import pixel_centers
 from sspnerf.geometry.rays import cast_rays
+from sspnerf.render.band import surface_distance
 from sspnerf.render.person_map import (
     MAP_MARGIN_NODES,
     MAP_NODES,
     canonical_nodes,
     mark_person,
     on_person,
+    rays_on_person,
     widen_map,
 )
 
@@ -75,6 +78,24 @@ def test_nothing_filmed_shows_nobody(tiny_clip, driven):
     nobody = torch.zeros(MAP_NODES, MAP_NODES, dtype=torch.bool)
     assert not on_person(nobody, driven, rays_of_frame(tiny_clip, 0)).any()
     assert on_person(~nobody, driven, rays_of_frame(tiny_clip, 0)).all()
+
+
+def test_kept_rays_come_with_where_they_meet_the_surface(tiny_clip, driven):
+    person_map = collected(tiny_clip, driven, range(12))
+    rays = rays_of_frame(tiny_clip, 0)
+    found = rays_on_person(person_map, driven, rays)
+    kept = on_person(person_map, driven, rays)
+    assert torch.equal(found.which, torch.nonzero(kept)[:, 0])
+    assert torch.equal(found.surface, surface_distance(driven, rays)[kept])
+
+
+def test_without_a_surface_all_rays_are_kept(tiny_clip, driven):
+    nobody = torch.zeros(MAP_NODES, MAP_NODES, dtype=torch.bool)
+    rays = rays_of_frame(tiny_clip, 0)
+    other = DrivenField(SMALL, feature_dim=FEATURE_DIM, window=WINDOW)
+    found = rays_on_person(nobody, other, rays)
+    assert torch.equal(found.which, torch.arange(len(rays)))
+    assert found.surface is None
 
 
 def test_only_rays_of_the_person_are_marked(tiny_clip, driven):

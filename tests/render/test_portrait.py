@@ -12,12 +12,13 @@ from small_fields import SMALL
 from sspnerf.errors import PortraitError
 from sspnerf.geometry.rotations import rigid_transform
 from sspnerf.render import portrait as module
-from sspnerf.render.portrait import PORTRAIT_JSON, PORTRAIT_WEIGHTS, load_portrait
+from sspnerf.render.portrait import PORTRAIT_WEIGHTS, load_portrait
+from sspnerf.render.portrait_info import PORTRAIT_JSON
 
 
 @pytest.fixture
-def windows(portrait, tiny_clip):
-    return portrait.windows(np.array(tiny_clip.feature("logmel")), np.array([4]))
+def speech(portrait, tiny_clip):
+    return portrait.hear(np.array(tiny_clip.feature("logmel")), np.array([4]))[0]
 
 
 @pytest.fixture
@@ -38,10 +39,10 @@ def change_tensors(run, change):
 
 
 @pytest.mark.parametrize("clip_frame", [0, 11])
-def test_a_loaded_portrait_renders_the_same_frames(portrait, saved, windows, clip_frame):
-    expected = portrait.render_frame(windows, clip_frame=clip_frame)
+def test_a_loaded_portrait_renders_the_same_frames(portrait, saved, speech, clip_frame):
+    expected = portrait.render_frame(speech, clip_frame=clip_frame)
     loaded = load_portrait(str(saved))
-    found = loaded.render_frame(windows, clip_frame=clip_frame)
+    found = loaded.render_frame(speech, clip_frame=clip_frame)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert loaded.info == portrait.info
@@ -49,8 +50,8 @@ def test_a_loaded_portrait_renders_the_same_frames(portrait, saved, windows, cli
     assert sorted(path.name for path in saved.iterdir()) == [PORTRAIT_JSON, PORTRAIT_WEIGHTS]
 
 
-def test_a_frame_has_the_documented_types(portrait, windows):
-    frame = portrait.render_frame(windows, clip_frame=0)
+def test_a_frame_has_the_documented_types(portrait, speech):
+    frame = portrait.render_frame(speech, clip_frame=0)
     assert (frame.color.shape, frame.color.dtype) == ((48, 48, 3), np.uint8)
     for part, kind in ((frame.labels, np.uint8), (frame.accumulation, np.float32),
                        (frame.distance, np.float32)):  # fmt: skip
@@ -59,8 +60,8 @@ def test_a_frame_has_the_documented_types(portrait, windows):
     assert 0 <= frame.accumulation.min() <= frame.accumulation.max() <= 1
 
 
-def test_where_the_person_cannot_be_the_plate_is_shown(portrait, windows, tiny_clip):
-    frame = portrait.render_frame(windows, clip_frame=0)
+def test_where_the_person_cannot_be_the_plate_is_shown(portrait, speech, tiny_clip):
+    frame = portrait.render_frame(speech, clip_frame=0)
     empty = frame.accumulation == 0
     assert 0.2 < empty.mean() < 0.9
     np.testing.assert_array_equal(frame.color[empty], tiny_clip.background[empty])
@@ -69,23 +70,51 @@ def test_where_the_person_cannot_be_the_plate_is_shown(portrait, windows, tiny_c
     assert (frame.distance[~empty] > 40).all()
 
 
-def test_without_a_person_only_the_plate_is_shown(portrait, windows, tiny_clip):
+def test_without_a_person_only_the_plate_is_shown(portrait, speech, tiny_clip):
     portrait.person_map = torch.zeros_like(portrait.person_map)
-    frame = portrait.render_frame(windows, clip_frame=0)
+    frame = portrait.render_frame(speech, clip_frame=0)
     np.testing.assert_array_equal(frame.color, tiny_clip.background)
 
 
-def test_chunks_do_not_show(portrait, windows, monkeypatch):
-    expected = portrait.render_frame(windows, clip_frame=2)
+def test_chunks_do_not_show(portrait, speech, monkeypatch):
+    expected = portrait.render_frame(speech, clip_frame=2)
     monkeypatch.setattr(module, "POINTS_PER_CHUNK", 97 * SMALL.band.samples)
-    found = portrait.render_frame(windows, clip_frame=2)
+    found = portrait.render_frame(speech, clip_frame=2)
     # Matrix products of another size may round the last bit of bfloat16 differently.
     assert np.abs(found.color.astype(int) - expected.color.astype(int)).max() <= 1
 
 
+def test_chunks_are_of_few_sizes(portrait, speech):
+    """Each size leaves its own matrix products in a cache that is never emptied."""
+    sizes = set()
+    portrait.driven.field.register_forward_pre_hook(
+        lambda field, arguments: sizes.add(len(arguments[0]) // SMALL.band.samples)
+    )
+    for frame in range(12):
+        portrait.render_frame(speech, clip_frame=frame)
+    assert sizes
+    assert all(size % module.RAYS_ROUNDED_TO == 0 for size in sizes)
+
+
+def test_a_portrait_warms_up_with_a_few_rays(portrait):
+    asked = []
+    portrait.driven.field.register_forward_pre_hook(
+        lambda field, arguments: asked.append(len(arguments[0]))
+    )
+    portrait.warm_up()
+    assert len(asked) == 1
+    assert asked[0] < 100
+
+
+def test_the_picture_alone_is_the_frames(portrait, speech):
+    given = {"pose": portrait.poses[3], "torso_pose": portrait.torso_poses[4]}
+    expected = portrait.render_frame(speech, clip_frame=3, **given).color
+    np.testing.assert_array_equal(portrait.render_color(speech, clip_frame=3, **given), expected)
+
+
 def test_frames_follow_speech_pose_and_blinks(portrait, tiny_clip):
     features = np.array(tiny_clip.feature("logmel"))
-    quiet, loud = (portrait.windows(features, np.array([i])) for i in (0, 3))
+    quiet, loud = (portrait.hear(features, np.array([i]))[0] for i in (0, 3))
     assert not torch.equal(quiet, loud)
     still = portrait.render_frame(quiet, clip_frame=4).color
     assert (still != portrait.render_frame(loud, clip_frame=4).color).any()
@@ -95,13 +124,13 @@ def test_frames_follow_speech_pose_and_blinks(portrait, tiny_clip):
     assert (still != portrait.render_frame(quiet, clip_frame=4).color).any()
 
 
-def test_samples_lie_in_the_band_that_the_portrait_was_learned_with(portrait, windows):
+def test_samples_lie_in_the_band_that_the_portrait_was_learned_with(portrait, speech):
     def lengths():
         asked = []
         hook = portrait.driven.field.register_forward_pre_hook(
             lambda field, arguments: asked.append(arguments[0])
         )
-        portrait.render_frame(windows, clip_frame=0)
+        portrait.render_frame(speech, clip_frame=0)
         hook.remove()
         points = asked[0].view(-1, SMALL.band.samples, 3)
         return (points[:, -1] - points[:, 0]).norm(dim=-1)
@@ -114,33 +143,33 @@ def test_samples_lie_in_the_band_that_the_portrait_was_learned_with(portrait, wi
     torch.testing.assert_close(lengths(), 2 * half, rtol=1e-3, atol=0)
 
 
-def test_a_frame_of_given_poses_is_that_of_the_clip_with_the_same_poses(portrait, windows):
-    expected = portrait.render_frame(windows, clip_frame=3)
+def test_a_frame_of_given_poses_is_that_of_the_clip_with_the_same_poses(portrait, speech):
+    expected = portrait.render_frame(speech, clip_frame=3)
     given = {"pose": portrait.poses[3], "torso_pose": portrait.torso_poses[3]}
-    found = portrait.render_frame(windows, clip_frame=3, **given)
+    found = portrait.render_frame(speech, clip_frame=3, **given)
     np.testing.assert_array_equal(found.color, expected.color)
     np.testing.assert_array_equal(found.distance, expected.distance)
 
 
-def test_the_blinks_of_given_poses_are_those_of_the_clip_frame(portrait, windows):
+def test_the_blinks_of_given_poses_are_those_of_the_clip_frame(portrait, speech):
     given = {"pose": portrait.poses[3], "torso_pose": portrait.torso_poses[3]}
     portrait.blendshapes = portrait.blendshapes.clone()
     portrait.blendshapes[7, 9:11] = 1.0
-    open_eyes = portrait.render_frame(windows, clip_frame=3, **given).color
-    assert (portrait.render_frame(windows, clip_frame=7, **given).color != open_eyes).any()
+    open_eyes = portrait.render_frame(speech, clip_frame=3, **given).color
+    assert (portrait.render_frame(speech, clip_frame=7, **given).color != open_eyes).any()
 
 
-def test_a_torso_that_is_not_given_has_followed_the_head(portrait, windows):
+def test_a_torso_that_is_not_given_has_followed_the_head(portrait, speech):
     pose = portrait.poses[3]
     torso_pose = portrait.torso_follower.predict(pose[None], frame_rate_hz=25.0)[0]
-    expected = portrait.render_frame(windows, clip_frame=0, pose=pose, torso_pose=torso_pose)
-    found = portrait.render_frame(windows, clip_frame=0, pose=pose)
+    expected = portrait.render_frame(speech, clip_frame=0, pose=pose, torso_pose=torso_pose)
+    found = portrait.render_frame(speech, clip_frame=0, pose=pose)
     np.testing.assert_array_equal(found.color, expected.color)
-    glued = portrait.render_frame(windows, clip_frame=0, pose=pose, torso_pose=pose)
+    glued = portrait.render_frame(speech, clip_frame=0, pose=pose, torso_pose=pose)
     assert (found.color != glued.color).any()
 
 
-def canonical_column(portrait, windows, *, torso_turn):
+def canonical_column(portrait, speech, *, torso_turn):
     """Where the points of the picture's middle column lie canonically, from brow to chest."""
     asked = []
     hook = portrait.driven.field.register_forward_pre_hook(
@@ -148,19 +177,19 @@ def canonical_column(portrait, windows, *, torso_turn):
     )
     pose = portrait.poses[0]
     torso_pose = rigid_transform(torch.tensor([*torso_turn, 0.0, 0.0, 0.0])) @ pose
-    portrait.render_frame(windows, clip_frame=0, pose=pose, torso_pose=torso_pose)
+    portrait.render_frame(speech, clip_frame=0, pose=pose, torso_pose=torso_pose)
     hook.remove()
     (position,) = asked
     return position.view(48, 48, SMALL.band.samples, 3)[18:, 24, 1]
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_torso_turned_against_the_head_does_not_tear_the_neck(portrait, windows, axis):
+def test_a_torso_turned_against_the_head_does_not_tear_the_neck(portrait, speech, axis):
     portrait.person_map = torch.ones_like(portrait.person_map)
     angle = math.radians(10)
     turn = [angle * (axis == i) for i in range(3)]
-    rest = canonical_column(portrait, windows, torso_turn=[0.0, 0.0, 0.0])
-    bent = canonical_column(portrait, windows, torso_turn=turn)
+    rest = canonical_column(portrait, speech, torso_turn=[0.0, 0.0, 0.0])
+    bent = canonical_column(portrait, speech, torso_turn=turn)
     steps, rest_steps = (column.diff(dim=0).norm(dim=-1) for column in (bent, rest))
     # The blend's weight grows by at most a quarter per cm (softness 1 cm), over a pixel of 0.75 cm
     # in the picture and as much more as the surface is slanted; the bones are this far apart.

@@ -9,6 +9,7 @@ import torch
 import small_learners
 from sspnerf.config import PRESETS, DeformationConfig, FieldConfig
 from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
+from sspnerf.fields.conditioning import frame_windows, neighbour_frames
 from sspnerf.geometry.rest_surface import rest_surface
 from sspnerf.render.portrait import load_portrait
 
@@ -36,7 +37,8 @@ def test_every_parameter_receives_a_gradient(tiny_clip):
             if parameter.grad.abs().max() > 0:
                 moved.add(name)
     assert moved == {name for name, _ in learner.driven.named_parameters()}
-    assert learner.correction.grad.abs().max() > 0
+    for bone in ("head", "torso"):
+        assert learner.corrections[bone].knots.grad.abs().max() > 0
 
 
 def test_the_error_falls_to_less_than_half(tiny_clip):
@@ -66,25 +68,41 @@ def test_a_restored_state_goes_on_as_if_nothing_had_happened(tiny_clip):
         assert restored.step(0.2) == pytest.approx(straight.step(0.2), rel=1e-3)
 
 
-def test_the_pose_correction_neither_shakes_nor_moves_the_portrait(tiny_clip):
-    learner = learner_of(tiny_clip)
-    tracked = torch.from_numpy(np.array(tiny_clip.poses))
+@pytest.mark.parametrize("bone", ["head", "torso"])
+def test_the_pose_correction_neither_shakes_nor_moves_the_portrait(tiny_clip, bone):
+    learner = learner_of(tiny_clip, replace(SMALL, correction_every=1))
+    tracked = [torch.from_numpy(np.array(p)) for p in (tiny_clip.poses, tiny_clip.torso_poses)]
     with torch.no_grad():
-        learner.correction[:, 3] = 0.5
-        learner.correction[0, 3] += 0.1
+        learner.corrections[bone].knots[:, 3] = 0.5
+        learner.corrections[bone].knots[0, 3] += 0.1
     training = np.arange(len(learner.dataset.training))
-    shift = (learner.corrected_poses(training) - tracked[training])[:, 0, 3]
+    corrected = learner.corrected_poses(training)
+    shifts = [(c - t[training])[:, 0, 3] for c, t in zip(corrected, tracked, strict=True)]
+    shift, other = shifts if bone == "head" else shifts[::-1]
     assert shift.mean().abs() < 1e-6
     torch.testing.assert_close(shift[0] - shift[1], torch.tensor(0.1))
-    assert torch.equal(learner.portrait(1.0).poses, tracked)
+    assert not other.any()
+    portrait = learner.portrait(1.0)
+    assert torch.equal(portrait.poses, tracked[0])
+    assert torch.equal(portrait.torso_poses, tracked[1])
+
+
+def test_a_torso_that_follows_the_head_has_no_pose_to_correct(tiny_clip):
+    glued = learner_of(tiny_clip, replace(SMALL, torso_deformation=False))
+    assert list(glued.corrections) == ["head"]
+    assert not learner_of(tiny_clip, replace(SMALL, pose_correction=False)).corrections
 
 
 def test_training_hears_what_rendering_hears(tiny_clip):
     """Shared speech windows give the same encoding as each frame's own eight."""
     learner, frames = learner_of(tiny_clip), np.array([0, 3, 4, 11])
-    windows = learner.portrait(0.0).windows(learner.speech.features, frames)
+    windows = frame_windows(
+        learner.speech.features, neighbour_frames(frames), rate_hz=100.0, frame_rate_hz=25.0
+    )
     expected = learner.driven.speech_encoder(windows)
     torch.testing.assert_close(learner.hear(frames, augment=False), expected)
+    heard = learner.portrait(0.0).hear(learner.speech.features, frames)
+    torch.testing.assert_close(heard, expected.detach())
 
 
 def test_without_parsing_the_semantic_branch_learns_nothing(tiny_clip):
@@ -104,14 +122,14 @@ def test_the_field_knows_the_rest_surface(tiny_clip):
 def test_the_rough_mesh_knows_its_regions(tiny_clip):
     learner = learner_of(tiny_clip)
     regions, extent = learner.driven.field.regions, learner.config.field.extent
-    assert regions.shape[0] == SEMANTIC_CLASSES
-    total = regions.sum(dim=0)
+    assert regions.shape[-1] == SEMANTIC_CLASSES
+    total = regions.sum(dim=-1)
     assert (total <= 1 + 1e-5).all()
     nodes = regions.shape[1]
 
     def at(x, y):
         column, row = (int((c / extent * 0.5 + 0.5) * nodes) for c in (x, y))
-        return regions[:, row, column]
+        return regions[row, column]
 
     # The eyes, the hair, and the torso's middle of the tiny speaker.
     assert at(3.0, 2.5)[SemanticClass.EYE] > 0.5

@@ -17,27 +17,28 @@ MOVE_WITH_THE_HEAD = ("SKIN", "BROW", "EYE", "EAR", "NOSE", "MOUTH_INTERIOR", "L
 
 
 def step_with(clip, config):
-    """Learn one step; return its report, batch, rendering and the correction before it."""
+    """Learn one step; return its report, batch, rendering and the corrections' knots before it."""
     learner = learner_of(clip, config)
     if learner.driven.torso_deformation is not None:
         awaken(learner)
     with torch.no_grad():
-        learner.correction.normal_(std=0.05, generator=torch.Generator().manual_seed(2))
-    correction = learner.correction.detach().clone().numpy()
+        for correction in learner.corrections.values():
+            correction.knots.normal_(std=0.05, generator=torch.Generator().manual_seed(2))
+    knots = [c.knots.detach().clone().numpy() for c in learner.corrections.values()]
     seen = watched(learner)
     report = learner.step(0.0)
     ((batch, rendered),) = seen
-    return learner, report, batch, rendered, correction
+    return learner, report, batch, rendered, knots
 
 
-def by_hand(weight, batch, rendered, correction):
+def by_hand(weight, batch, rendered, knots):
     if weight == "mask_weight":
         difference = rendered.accumulation.detach() - batch.mask
         return sum(float(d) ** 2 for d in difference) / len(difference)
     if weight == "deformation_weight":
         return float(np.mean(rendered.residual.detach().numpy() ** 2))
     if weight == "pose_weight":
-        return float(np.mean([correction[frame] ** 2 for frame in batch.frame_index]))
+        return float(sum(np.mean(bone**2) for bone in knots))
     still = {SemanticClass[name] for name in MOVE_WITH_THE_HEAD}
     moved = [
         np.mean([offset @ offset for offset in ray.numpy()]) if int(label) in still else 0.0

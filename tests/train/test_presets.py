@@ -125,10 +125,10 @@ def test_a_saved_portrait_renders_what_was_learned(tiny_clip, tmp_path, name):
     for progress in (0.3, 0.8):
         learner.step(progress)
     portrait = learner.portrait(1.0)
-    windows = portrait.windows(learner.speech.features, np.array([3]))
-    expected = portrait.render_frame(windows, clip_frame=3)
+    (speech,) = portrait.hear(learner.speech.features, np.array([3]))
+    expected = portrait.render_frame(speech, clip_frame=3)
     portrait.save(tmp_path)
-    found = load_portrait(tmp_path).render_frame(windows, clip_frame=3)
+    found = load_portrait(tmp_path).render_frame(speech, clip_frame=3)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert len(np.unique(found.color)) > 20

@@ -39,7 +39,7 @@ def picture_of_the_head(learner):
     stage.fill_(False)
     portrait = learner.portrait(1.0)
     frame = portrait.render_frame(
-        portrait.windows(learner.speech.features, np.array([5])), clip_frame=5
+        portrait.hear(learner.speech.features, np.array([5]))[0], clip_frame=5
     )
     stage.copy_(was)
     return frame

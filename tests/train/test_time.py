@@ -60,7 +60,7 @@ def test_training_tells_each_ray_the_time_of_its_frame(still, config):
 def test_training_tells_the_time_in_the_number_type_of_rendering(still, config):
     learner = still(config)
     portrait, times = learner.portrait(1.0), told_times(learner)
-    portrait.render_frame(portrait.windows(learner.speech.features, np.array([4])), clip_frame=4)
+    portrait.render_frame(portrait.hear(learner.speech.features, np.array([4]))[0], clip_frame=4)
     rendered = {told.dtype for told in times}
     times.clear()
     learner.step(0.0)
@@ -86,7 +86,7 @@ def test_rendering_tells_the_time_but_none_that_was_not_learned(still, config, f
     portrait, times = learner.portrait(1.0), told_times(learner)
     assert portrait.time(frame) == pytest.approx(expected / LAST)
     portrait.render_frame(
-        portrait.windows(learner.speech.features, np.array([4])), clip_frame=frame
+        portrait.hear(learner.speech.features, np.array([4]))[0], clip_frame=frame
     )
     assert times
     for told in times:
@@ -97,9 +97,9 @@ def test_rendering_tells_the_time_but_none_that_was_not_learned(still, config, f
 def test_a_picture_changes_with_the_time_until_the_last_that_was_learned(still, config):
     learner = still(config)
     portrait = learner.portrait(1.0)
-    windows = portrait.windows(learner.speech.features, np.array([4]))
+    (speech,) = portrait.hear(learner.speech.features, np.array([4]))
     first, middle, learned, beyond = (
-        portrait.render_frame(windows, clip_frame=frame).distance
+        portrait.render_frame(speech, clip_frame=frame).distance
         for frame in (0, 5, LAST_OF_TRAINING, LAST)
     )
     assert (first != middle).any()

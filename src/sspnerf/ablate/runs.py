@@ -24,7 +24,7 @@ from sspnerf.evaluate.held_out import (
     SCORES_NAME,
     tracked_frames,
 )
-from sspnerf.render.portrait import PORTRAIT_JSON
+from sspnerf.render.portrait_info import PORTRAIT_JSON
 from sspnerf.render.source import read_source
 from sspnerf.train.checkpoints import Checkpoint, load_checkpoint
 from sspnerf.train.trainer import CONFIG_NAME, fit_to_clip

@@ -20,6 +20,7 @@ def render(
     torso: Literal["tracked", "follow"] | None = None,
     feature_file: Path | None = None,
     overwrite: bool = False,
+    jobs: int | None = None,
 ) -> None:
     """Let a portrait say a recording.
 
@@ -33,6 +34,7 @@ def render(
         torso: As tracked in the clip (the default), or following the head (with --poses always).
         feature_file: The recording's features as .npy, for a portrait trained with brought ones.
         overwrite: Replace the film and the arrays if they exist.
+        jobs: Frames rendered at once, which share the cores (the default: one per core).
     """
     if film.exists() and not overwrite:
         raise UsageError(f"{film} exists already", "choose another name or pass --overwrite")
@@ -42,7 +44,9 @@ def render(
     head = None if poses is None else read_poses(poses)
     spoken = speak(load_portrait(run), speech, poses=head, torso=torso, feature_file=feature_file)
     with progress_bar("render") as advance:
-        spoken.save(film, show=show, arrays=arrays, overwrite=overwrite, progress=advance)
+        spoken.save(
+            film, show=show, arrays=arrays, overwrite=overwrite, jobs=jobs, progress=advance
+        )
     out.print(f"film: {film} ({spoken.frames} frames)", soft_wrap=True)
     if arrays is not None:
         out.print(f"arrays: {arrays}", soft_wrap=True)

@@ -60,7 +60,9 @@ class TrainConfig:
     rough_mesh: bool = True
     """Tell the field how far from the rest surface a point lies."""
     pose_correction: bool = True
-    """Correct each training frame's head pose while learning."""
+    """Correct the training frames' poses of head and torso while learning."""
+    correction_every: int = 6
+    """Frames from one knot of the pose correction to the next; in between it is linear."""
     checkpoint_minutes: float = 2.0
     """Minutes between checkpoints."""
     preview_minutes: float = 1.0
@@ -83,6 +85,7 @@ class TrainConfig:
         check_range("rays_per_step", self.rays_per_step, 16, 1_000_000)
         check_range("uniform_share", self.uniform_share, 0, 1)
         check_range("sampling_period", self.sampling_period, 0, 1_000_000)
+        check_range("correction_every", self.correction_every, 1, 10_000)
         check_range("frames_per_step", self.frames_per_step, 1, 1024)
         check_range("checkpoint_minutes", self.checkpoint_minutes, 0, 100_000)
         check_range("preview_minutes", self.preview_minutes, 0, 100_000)

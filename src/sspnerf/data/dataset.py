@@ -11,14 +11,18 @@ from torch import Tensor
 
 from sspnerf.data.clip import Clip
 from sspnerf.data.face_rectangle import face_rectangle
+from sspnerf.data.mapped import release_pages
 from sspnerf.data.pixel_sampling import PixelSampler
 from sspnerf.errors import ClipError
+from sspnerf.ops.pixel_gathering import gather_pixels
 
 # The first 10 of 11 parts are for training, the last is held out.
 # Source: AD-NeRF's and SSP-NeRF's released preprocessing.
 SPLIT_PARTS = 11
 # The border moves to a cut if the held-out part keeps this share of its length, and at most that.
 LEAST_HELD_OUT, MOST_HELD_OUT = 0.5, 2.0
+# Of the clip's files, about so many bytes are kept in memory: a clip may be longer than memory.
+MAPPED_BYTES = 256 * 1024**2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +78,10 @@ def split_frames(frames: int, cuts: Sequence[int] = ()) -> tuple[range, range]:
 
 
 class ClipDataset:
-    """Reads ray batches from a clip's memory maps."""
+    """Reads ray batches from a clip's memory maps.
+
+    A batch costs the same time and memory whatever the clip's length.
+    """
 
     def __init__(self, clip: Clip) -> None:
         """Split the frames; leave out those where tracking failed.
@@ -95,7 +102,7 @@ class ClipDataset:
                 f"{clip.path}: no frame for training shows a tracked face",
                 "look at preview.mp4 and prepare another part of the video",
             )
-        self.background = torch.from_numpy(clip.background.reshape(-1, 3))
+        self._mapped = 0
 
     def choose(
         self, among: NDArray[np.int64], *, frames: int, generator: np.random.Generator
@@ -132,22 +139,33 @@ class ClipDataset:
             generator: Source of randomness.
         """
         clip = self.clip
-        labels = np.stack([clip.labels[i] for i in index])
-        mask = np.stack([clip.mask[i] for i in index])
+        self._make_room(len(index))
+        labels, mask = ([maps[i] for i in index] for maps in (clip.labels, clip.mask))
         rectangles = self._rectangles(index) if sampler.kind == "face-rectangle" else None
         chosen = sampler.draw(labels, mask, rays=rays, generator=generator, rectangles=rectangles)
-        frame, width = index[chosen.slot], clip.manifest.width
-        row, column = np.divmod(chosen.pixel, width)
-        slot = torch.from_numpy(chosen.slot)
+        found = gather_pixels(
+            clip.frames, clip.labels, clip.mask, clip.background,
+            frame=index[chosen.slot], pixel=chosen.pixel,
+        )  # fmt: skip
+        row, column = np.divmod(chosen.pixel, clip.manifest.width)
         return RayBatch(
             frame_index=index,
-            slot=slot,
+            slot=torch.from_numpy(chosen.slot),
             pixels=torch.from_numpy(np.stack((column, row), axis=1).astype(np.float32) + 0.5),
-            color=torch.from_numpy(clip.frames[frame, row, column]).float() / 255,
-            labels=torch.from_numpy(labels[chosen.slot, row, column]).long(),
-            mask=torch.from_numpy(mask[chosen.slot, row, column]).float() / 255,
-            background=self.background[torch.from_numpy(chosen.pixel)].float() / 255,
+            color=found.color,
+            labels=found.label,
+            mask=found.mask,
+            background=found.background,
         )
+
+    def _make_room(self, frames: int) -> None:
+        """Forget what was read once it is much: nobody knows which frames come next."""
+        maps = (self.clip.frames, self.clip.labels, self.clip.mask)
+        self._mapped += frames * sum(array[0].nbytes for array in maps)
+        if self._mapped > MAPPED_BYTES:
+            self._mapped = 0
+            for array in maps:
+                release_pages(array)
 
     def _rectangles(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return x0, y0, x1, y1 around the faces of frames, px, end exclusive. Shape (slots, 4)."""

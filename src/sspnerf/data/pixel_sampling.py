@@ -8,13 +8,14 @@ Available are all pixels, or, as the plate says all of what is further away, tho
 and background within a few px.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sspnerf.data.semantics import SEMANTIC_CLASSES, SemanticClass
-from sspnerf.ops.pixel_groups import PixelGroups, dilate, group_pixels
+from sspnerf.data.semantics import SEMANTIC_CLASSES
+from sspnerf.ops.pixel_groups import PixelGroups, group_pixels
 
 SamplingKind = Literal["dynamic", "uniform", "face-rectangle"]
 
@@ -160,8 +161,8 @@ class PixelSampler:
 
     def draw(
         self,
-        labels: NDArray[np.uint8],
-        mask: NDArray[np.uint8],
+        labels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+        mask: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
         *,
         rays: int,
         generator: np.random.Generator,
@@ -169,9 +170,11 @@ class PixelSampler:
     ) -> Pixels:
         """Draw pixels of several frames, the same number of each, with replacement.
 
+        Each frame is looked at once, where it lies; nothing of it is kept.
+
         Args:
-            labels: Label maps. Shape (frames, height, width).
-            mask: Soft person masks, 0 to 255. Shape (frames, height, width).
+            labels: Label map of each frame. Shape (height, width).
+            mask: Soft person mask of each frame, 0 to 255. Shape (height, width).
             rays: How many in all.
             generator: Source of randomness.
             rectangles: x0, y0, x1, y1 around each face, px, end exclusive; only the kind
@@ -183,48 +186,50 @@ class PixelSampler:
         Raises:
             ValueError: If a label is no class, or rectangles are needed and not given.
         """
-        if labels.size and labels.max() >= SEMANTIC_CLASSES:
-            raise ValueError(
-                f"labels hold the value {labels.max()}; expected 0 to {SEMANTIC_CLASSES - 1}"
-            )
+        if rectangles is None and self.kind == "face-rectangle":
+            raise ValueError("no rectangles are given; expected one for each frame")
         frames = len(labels)
-        grouped, groups = self._group(labels, mask, rectangles)
         slots, pixels = [], []
+        self.last_rays = np.zeros(SEMANTIC_CLASSES, dtype=np.int64)
         for slot in range(frames):
+            rectangle = None if rectangles is None else rectangles[slot]
+            groups = self._group(labels[slot], mask[slot], rectangle)
             wanted = rays // frames + (slot < rays % frames)
-            of_frame = group_pixels(grouped[slot].reshape(-1), groups=groups + 1)
-            chosen = self._draw_frame(of_frame, wanted, generator)
+            chosen = self._draw_frame(groups, wanted, generator)
+            classes = labels[slot].reshape(-1)[chosen]
+            self.last_rays += np.bincount(classes, minlength=SEMANTIC_CLASSES)
             pixels.append(chosen)
             slots.append(np.full(len(chosen), slot, dtype=np.int64))
-        drawn = Pixels(np.concatenate(slots), np.concatenate(pixels))
-        classes = labels.reshape(frames, -1)[drawn.slot, drawn.pixel]
-        self.last_rays = np.bincount(classes, minlength=SEMANTIC_CLASSES)
-        return drawn
+        return Pixels(np.concatenate(slots), np.concatenate(pixels))
 
     def _group(
         self,
         labels: NDArray[np.uint8],
         mask: NDArray[np.uint8],
-        rectangles: NDArray[np.int64] | None,
-    ) -> tuple[NDArray[np.uint8], int]:
-        """Return the group of each pixel, and how many there are; unavailable ones are one more."""
+        rectangle: NDArray[np.int64] | None,
+    ) -> PixelGroups:
+        """Return the available pixels of a frame by group: classes, or inside and outside."""
+        if labels.size and labels.max() >= SEMANTIC_CLASSES:
+            raise ValueError(
+                f"labels hold the value {labels.max()}; expected 0 to {SEMANTIC_CLASSES - 1}"
+            )
         groups, count = labels, SEMANTIC_CLASSES
-        if self.kind == "face-rectangle":
-            if rectangles is None:
-                raise ValueError("no rectangles are given; expected one for each frame")
-            groups, count = _outside(rectangles, labels.shape), 2
-        if self.background == "all":
-            return groups, count
-        near = dilate(mask, threshold=PERSON_THRESHOLD, radius=PERSON_MARGIN_PX)
-        ignored = (labels == SemanticClass.BACKGROUND) & ~near
-        return np.where(ignored, np.uint8(count), groups), count
+        if self.kind == "face-rectangle" and rectangle is not None:
+            groups, count = _outside(rectangle, labels.shape), 2
+        return group_pixels(
+            groups,
+            count=count,
+            labels=labels,
+            mask=mask if self.background == "near" else None,
+            threshold=PERSON_THRESHOLD,
+            radius=PERSON_MARGIN_PX,
+        )
 
     def _draw_frame(
         self, groups: PixelGroups, rays: int, generator: np.random.Generator
     ) -> NDArray[np.int64]:
-        starts = groups.starts[:-1]
-        first, available = starts[:-1], np.diff(starts)
-        total = int(starts[-1])
+        first, available = groups.starts[:-1], np.diff(groups.starts)
+        total = int(groups.starts[-1])
         if total == 0:
             return np.empty(0, dtype=np.int64)
         uniform = round(rays * self.uniform_share)
@@ -235,7 +240,7 @@ class PixelSampler:
         counts = allocate_rays(weights, available, rays=left, floor=floor)
         within = generator.random(counts.sum()) * np.repeat(available, counts)
         places.append(np.repeat(first, counts) + within.astype(np.int64))
-        return groups.order[np.concatenate(places)].astype(np.int64)
+        return groups.at(np.concatenate(places))
 
     def _weights(self, available: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return what the groups' rays are in proportion to."""
@@ -293,12 +298,12 @@ class PixelSampler:
         self._total = np.array(state["total"], dtype=np.float64)
 
 
-def _outside(rectangles: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return 0 inside each frame's rectangle and 1 outside.
+def _outside(rectangle: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return 0 inside a rectangle and 1 outside.
 
     AD-NeRF compares x and y of its rectangle with rows and columns; that mistake is not copied.
     """
     outside = np.ones(shape, dtype=np.uint8)
-    for picture, (x0, y0, x1, y1) in zip(outside, rectangles, strict=True):
-        picture[y0:y1, x0:x1] = 0
+    x0, y0, x1, y1 = rectangle
+    outside[y0:y1, x0:x1] = 0
     return outside

@@ -85,4 +85,4 @@ def _positions(
     t = torch.from_numpy(distance)[:, None]
     head = rays.origin + t * rays.direction
     torso = rays.torso_origin + t * rays.torso_direction
-    return head, portrait.driven.deform(head, torso, drive.per_sample(rays.slot, 1)).position
+    return head, portrait.driven.deform(head, torso, drive.of_points(rays.slot, 1)).position

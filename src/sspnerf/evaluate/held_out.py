@@ -178,12 +178,12 @@ def render_held_out(
 ) -> Iterator[Measured]:
     """Render frames of the clip as its own speech says, one by one."""
     for frame in frames:
-        windows = portrait.windows(features, np.array([frame]))
+        (speech,) = portrait.hear(features, np.array([frame]))
         yield Measured(
             frame,
             np.asarray(clip.frames[frame]),
             np.asarray(clip.labels[frame]),
-            portrait.render_frame(windows, clip_frame=frame),
+            portrait.render_frame(speech, clip_frame=frame),
         )
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Drive(NamedTuple):
-    """What drives each of a batch's frames."""
+    """What drives each of a batch's frames, and which of them each point is of."""
 
     condition: Tensor
     """Speech and upper face. Shape (frames, condition_dim)."""
@@ -16,16 +16,24 @@ class Drive(NamedTuple):
     """`pose_vector`: the head against the camera. Shape (frames, 6)."""
     time: Tensor
     """When in the clip, [0, 1]. Shape (frames,)."""
+    row: Tensor | None = None
+    """Frame of each point; None: each point has a row of its own. Shape (points,)."""
 
-    def per_sample(self, slot: Tensor, samples: int) -> "Drive":
-        """Repeat the row that drives each ray for each of its samples.
+    def of_points(self, slot: Tensor, samples: int) -> "Drive":
+        """Say which frame drives each sample of each ray.
 
         Args:
-            slot: Row of each ray. Shape (rays,).
+            slot: Frame of each ray. Shape (rays,).
             samples: Samples of each ray.
 
         Returns:
-            The same with one row per point, ray by ray. Shape (rays * samples, ...).
+            The same frames with `row`, ray by ray. Shape of row (rays * samples,).
         """
-        row = slot[:, None].expand(-1, samples).reshape(-1)
-        return Drive(*(part[row] for part in self))
+        return self._replace(row=slot[:, None].expand(-1, samples).reshape(-1))
+
+    def per_point(self) -> "Drive":
+        """Repeat what drives each point's frame, one row per point."""
+        if self.row is None:
+            return self
+        parts = (self.condition, self.difference, self.pose, self.time)
+        return Drive(*(part[self.row] for part in parts))

@@ -58,12 +58,21 @@ class DrivenPlanes(DrivenField):
         head_position: Float[Tensor, "points 3"],
         torso_position: Float[Tensor, "points 3"],
         drive: Drive,
+        *,
+        parse: bool = True,
     ) -> Answer:
-        """Ask the field at sample points; arguments as of `deform`."""
+        """Ask the field at sample points.
+
+        Args:
+            head_position: As of `deform`.
+            torso_position: As of `deform`.
+            drive: As of `deform`.
+            parse: Whether the logits are wanted.
+        """
         deformed = self.deform(head_position, torso_position, drive)
         # A body that does not move apart from the head does not listen to speech either.
         body = deformed.torso_weight
         if self.torso_deformation is None:
             body = self.field.body_weight(head_position[:, 1].detach())
-        output = self.field(deformed.position, drive.condition, body)
+        output = self.field(deformed.position, drive.condition, body, drive.row, parse=parse)
         return Answer(output, deformed.residual, deformed.position - head_position)

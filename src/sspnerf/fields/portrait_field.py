@@ -3,20 +3,22 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sspnerf.config import FieldConfig
-from sspnerf.geometry.rest_surface import SURFACE_NODES, surface_height
+from sspnerf.geometry.rest_surface import SURFACE_NODES
 from sspnerf.ops.backend import field_dtype
+from sspnerf.ops.field_inputs import SURFACE_FEATURES, Reach, RestSurface, join_inputs
 from sspnerf.ops.gradients import scale_gradient
 from sspnerf.ops.plane_grid import lookup_planes, table_size
 
 # A density that starts high makes a curtain at the near plane; e^-1 per cm is a thin mist.
 DENSITY_SHIFT = -1.0
 DENSITY_LOG_MAX = 8.0
+# The rest surface pulls on what is up to so far before or behind it, cm.
+PULL_CM = 2.0
 GEOMETRY_FEATURES = 16
-SURFACE_FEATURES = 3
 # Nodes along each side of the map of the face's regions.
 REGION_NODES = 128
 GRID_INIT = 0.01
@@ -87,10 +89,10 @@ class PortraitField(nn.Module):
         )
         self.color_net = perceptron(GEOMETRY_FEATURES, 3, hidden=config.hidden // 2, layers=1)
         self.semantic_net = perceptron(
-            encoded + surface + condition_dim, classes, hidden=config.hidden, layers=2
+            encoded + surface + condition_dim, classes, hidden=config.hidden // 2, layers=1
         )
         self.register_buffer("surface", torch.zeros(SURFACE_NODES, SURFACE_NODES))
-        self.register_buffer("regions", torch.zeros(classes, REGION_NODES, REGION_NODES))
+        self.register_buffer("regions", torch.zeros(REGION_NODES, REGION_NODES, classes))
         self.register_buffer("nose_height", torch.tensor(0.0))
         self.register_buffer("neck_height", torch.tensor(-11.0))
 
@@ -98,80 +100,74 @@ class PortraitField(nn.Module):
         """Say how far points belong to the body, by their height y, cm; in [0, 1]."""
         return torch.sigmoid((self.neck_height - height) / NECK_SOFTNESS_CM)
 
-    def region_weights(self, height: Float[Tensor, " points"]) -> Float[Tensor, "points 2"]:
-        """Say how far speech and the upper face's blendshapes reach points, by their height.
+    @property
+    def reach(self) -> Reach:
+        """Up to where the condition reaches this person."""
+        nose = float(self.nose_height)
+        return Reach(
+            self.config.speech_dim,
+            below=nose + SPEECH_BELOW_CM,
+            above=nose + UPPER_FACE_ABOVE_CM,
+            softness=REGION_SOFTNESS_CM,
+        )
 
-        Without this the field learns a short clip by heart: blinks and brows single out each
-        training frame, and the mouth listens to them instead of to the sound.
+    @property
+    def rest_surface(self) -> RestSurface | None:
+        """What the networks are told of the rest surface."""
+        if not self.rough_mesh:
+            return None
+        return RestSurface(self.surface, self.regions, self.extent)
 
-        Args:
-            height: Canonical y, cm. Shape (points,).
-
-        Returns:
-            In [0, 1]: speech, upper face. Shape (points, 2).
-        """
-        above = height - self.nose_height
-        speech = torch.sigmoid((SPEECH_BELOW_CM - above) / REGION_SOFTNESS_CM)
-        upper = torch.sigmoid((above - UPPER_FACE_ABOVE_CM) / REGION_SOFTNESS_CM)
-        return torch.stack((speech, upper), dim=-1)
-
-    def _heard(self, encoded: Tensor, condition: Tensor, reach: Tensor) -> Tensor:
-        """Let through what reaches each point: by its region, and by the learned gate."""
-        widths = [self.config.speech_dim, self.config.upper_face_dim]
-        gate = torch.split(torch.sigmoid(self.gate_net(encoded)), widths, dim=-1)
-        parts = torch.split(condition.to(encoded.dtype), widths, dim=-1)
-        weights = torch.split(reach.to(encoded.dtype), 1, dim=-1)
-        heard = [p * w * g for p, w, g in zip(parts, weights, gate, strict=True)]
-        return torch.cat(heard, dim=-1)
-
-    def surface_features(
-        self, position: Float[Tensor, "points 3"]
-    ) -> Float[Tensor, "points features"]:
-        """Say where points lie against the rest surface, on three scales, and near what region.
-
-        The region is the share of each class among the training frames' labels at the same x and y
-        of the rest surface.
-        """
-        height = surface_height(self.surface, position[:, 0], position[:, 1], extent=self.extent)
-        above = position[:, 2] - height
-        near = torch.stack((above / 4, torch.tanh(above), torch.exp(-above.square())), dim=-1)
-        grid = (position[:, :2] / self.extent).reshape(1, -1, 1, 2)
-        share = torch.nn.functional.grid_sample(self.regions[None], grid, align_corners=False)
-        return torch.cat((near, share[0, :, :, 0].T), dim=-1)
+    def _expected(self, seen: Tensor) -> Tensor | float:
+        """Say how much denser (natural log) than elsewhere a point is expected to be."""
+        if not self.rough_mesh:
+            return 0.0
+        above = 4 * seen[:, -(SURFACE_FEATURES + self.regions.shape[2])].detach().float()
+        return -self.config.surface_pull * above.clamp(-PULL_CM, PULL_CM)
 
     def forward(
         self,
         position: Float[Tensor, "points 3"],
-        condition: Float[Tensor, "points condition_dim"],
+        condition: Float[Tensor, "frames condition_dim"],
         torso_weight: Float[Tensor, " points"],
+        row: Int[Tensor, " points"] | None = None,
+        *,
+        parse: bool = True,
     ) -> FieldOutput:
         """Ask the field.
 
         Args:
             position: Canonical positions, cm. Shape (points, 3).
-            condition: What drives each point. Shape (points, condition_dim).
+            condition: What drives each frame. Shape (frames, condition_dim).
             torso_weight: How far a point belongs to the torso, which does not listen.
                 Shape (points,).
+            row: Frame of each point; None: each has a row of its own. Shape (points,).
+            parse: Whether the logits are wanted; without, there are none: shape (points, 0).
 
         Returns:
             Density, color and semantic logits.
         """
-        scaled = position / self.extent
-        encoded = lookup_planes(
-            self.table, scaled, resolutions=self.config.resolutions, features=self.config.features
-        )
+        if row is None:
+            row = torch.arange(len(position), device=position.device)
         device = position.device
         number_type = field_dtype(device)
+        encoded = lookup_planes(
+            self.table,
+            position / self.extent,
+            resolutions=self.config.resolutions,
+            features=self.config.features,
+            dtype=number_type,
+        )
         with torch.autocast(device.type, number_type, enabled=number_type != torch.float32):
-            encoded = encoded.to(number_type)
-            reach = self.region_weights(position[:, 1].detach()) * (1 - torso_weight)[:, None]
-            inputs = [encoded, self._heard(encoded, condition, reach)]
-            if self.rough_mesh:
-                # Where the samples lie is not to be learned through this hint.
-                inputs.append(self.surface_features(position.detach()).to(number_type))
-            seen = torch.cat(inputs, dim=-1)
+            seen = join_inputs(
+                encoded, self.gate_net(encoded), condition, row=row, torso_weight=torso_weight,
+                position=position, reach=self.reach, surface=self.rest_surface,
+            )  # fmt: skip
             out = self.density_net(seen)
             color = self.color_net(out[:, 1:])
-            logits = self.semantic_net(scale_gradient(seen, self.config.semantic_share))
-        density = torch.exp(out[:, 0].float().clamp(max=DENSITY_LOG_MAX) + DENSITY_SHIFT)
+            logits = color[:, :0]
+            if parse:
+                logits = self.semantic_net(scale_gradient(seen, self.config.semantic_share))
+        log_density = out[:, 0].float() + self._expected(seen)
+        density = torch.exp(log_density.clamp(max=DENSITY_LOG_MAX) + DENSITY_SHIFT)
         return FieldOutput(density, torch.sigmoid(color.float()), logits.float())

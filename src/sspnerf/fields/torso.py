@@ -17,6 +17,7 @@ from sspnerf.fields.drive import Drive
 from sspnerf.fields.portrait_field import NECK_SOFTNESS_CM
 from sspnerf.geometry.rotations import invert_rigid, vector_from_rotation
 from sspnerf.ops.backend import field_dtype
+from sspnerf.ops.bones import blend_bones
 
 # Brings positions (cm) and poses (radians, cm) to about 1.
 POSITION_SCALE = 1 / 15
@@ -128,21 +129,24 @@ class TorsoDeformation(nn.Module):
             drive: Of each point's frame, one row per point.
         """
         if self.form == "network":
+            drive = drive.per_point()
             offset = self.network(head_position, drive.time, drive.pose)
             weight = self.initial_weight(head_position[:, 1].detach())
             return Deformed(head_position + offset, weight, offset)
-        number_type = field_dtype(head_position.device)
-        with torch.autocast(
-            head_position.device.type, number_type, enabled=number_type != torch.float32
-        ):
-            scaled = torch.cat((torso_position * POSITION_SCALE, drive.difference), dim=-1)
-            out = self.out(self.hidden_layers(scaled)).float()
-        weight = torch.sigmoid(out[:, 0] + self._bias(torso_position[:, 1]))
-        blended = torch.lerp(head_position, torso_position, weight[:, None])
-        if self.form == "bones":
-            return Deformed(blended, weight, torch.zeros_like(blended))
-        # Linear in the pose difference: where head and torso agree nothing is moved. A free offset
-        # drifts, since the field can follow it, and points end up further off than without it.
-        per_motion = out[:, 1:].view(-1, 3, 6)
-        residual = weight[:, None] * (per_motion * drive.difference[:, None]).sum(dim=-1)
-        return Deformed(blended + residual, weight, residual)
+        device, row = head_position.device, drive.row
+        if row is None:
+            row = torch.arange(len(head_position), device=device)
+        number_type = field_dtype(device)
+        with torch.autocast(device.type, number_type, enabled=number_type != torch.float32):
+            difference = drive.difference.to(number_type)[row]
+            scaled = (torso_position * POSITION_SCALE).to(number_type)
+            told = self.out(self.hidden_layers(torch.cat((scaled, difference), dim=-1)))
+        # The residual is linear in the pose difference: where head and torso agree nothing is
+        # moved. A free offset drifts, since the field can follow it, and points end up further off
+        # than without it.
+        return Deformed(
+            *blend_bones(
+                told, head_position, torso_position, difference=drive.difference, row=row,
+                neck_height=float(self.neck_height), softness=NECK_SOFTNESS_CM,
+            )
+        )  # fmt: skip

@@ -8,7 +8,6 @@ The surface is a height field over world's x and y: z, cm, out of the face, on a
 """
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.interpolate import LinearNDInterpolator
@@ -16,13 +15,13 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from torch import Tensor
 
 from sspnerf.geometry.face_mesh import FaceMesh
+from sspnerf.ops import band
 
 # How far the surface falls back per cm of distance from the face's rim, and how smoothly.
 # Source: tried by hand on real clips (hair, neck and shoulders lie within 4 cm of it).
 RECESSION = 0.35
 SMOOTHING_CM = 0.5
 SURFACE_NODES = 129
-FIXED_POINT_STEPS = 4
 
 
 def rest_surface(
@@ -56,22 +55,8 @@ def surface_height(
     surface: Float[Tensor, "nodes nodes"], x: Float[Tensor, "*rays"], y: Float[Tensor, "*rays"],
     *, extent: float,
 ) -> Float[Tensor, "*rays"]:  # fmt: skip
-    """Look up the surface, bilinearly; beyond its border the border's value holds.
-
-    Args:
-        surface: Heights z at (y, x), cm. Shape (nodes, nodes).
-        x: World x, cm. Shape (*rays).
-        y: World y, cm. Shape (*rays).
-        extent: Half the side that the surface covers, cm.
-
-    Returns:
-        World z, cm. Shape (*rays).
-    """
-    grid = torch.stack((x, y), dim=-1).reshape(1, -1, 1, 2) / extent
-    height = torch.nn.functional.grid_sample(
-        surface[None, None], grid, mode="bilinear", padding_mode="border", align_corners=True
-    )
-    return height.reshape(x.shape)
+    """Look up the surface; see `ops.band.surface_height`."""
+    return band.surface_height(surface, x, y, extent=extent)
 
 
 def intersect_surface(
@@ -81,28 +66,8 @@ def intersect_surface(
     *,
     extent: float,
 ) -> Float[Tensor, "*rays"]:
-    """Find where rays meet the surface.
-
-    A few steps of a damped fixed point: go to the plane at the height found so far, look the height
-    up there, repeat. Exact where the surface is flat; elsewhere within a small part of the band
-    that samples are placed in, which is all it is for. Not meant to be differentiated.
-
-    Args:
-        surface: Heights z at (y, x), cm. Shape (nodes, nodes).
-        origin: Ray starts in world space, in front of the face. Shape (*rays, 3).
-        direction: Unit vectors, towards the face (negative z). Shape (*rays, 3).
-        extent: Half the side that the surface covers, cm.
-
-    Returns:
-        Distance along each ray, cm. Shape (*rays).
-    """
-    # A ray that runs along the face never meets its plane: look at it as slightly inclined.
-    slope = direction[..., 2].clamp(max=-0.2)
-    height = torch.zeros_like(slope)
-    for step in range(FIXED_POINT_STEPS):
-        distance = (height - origin[..., 2]) / slope
-        x = origin[..., 0] + distance * direction[..., 0]
-        y = origin[..., 1] + distance * direction[..., 1]
-        found = surface_height(surface, x, y, extent=extent)
-        height = found if step == 0 else height + 0.7 * (found - height)
-    return (height - origin[..., 2]) / slope
+    """Find where rays meet the surface, cm along each; see `ops.band.hit_surface`."""
+    distance = band.hit_surface(
+        surface, origin.reshape(-1, 3), direction.reshape(-1, 3), extent=extent
+    )
+    return distance.reshape(origin.shape[:-1])

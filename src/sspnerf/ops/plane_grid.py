@@ -5,13 +5,13 @@ Shared convention:
     table        all nodes of all levels in one flat tensor: (level, plane, row, column, feature)
     planes       xy, xz, yz; the first-named axis runs along the columns
     positions    in [-1, 1] along each axis, where the first and the last node lie; beyond, the
-                 border's value holds
+                 border's value holds; a coordinate that is no number reads node 0
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -35,6 +35,7 @@ def lookup_planes(
     *,
     resolutions: Sequence[int],
     features: int,
+    dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "points channels"]:
     """Read the grids at positions, bilinearly on each plane.
 
@@ -45,6 +46,7 @@ def lookup_planes(
         positions: Where to read, [-1, 1]. Shape (points, 3).
         resolutions: Nodes along the side of each level's planes.
         features: Numbers at each node.
+        dtype: What the result is rounded to; sums are float32.
 
     Returns:
         Features of all levels and planes, level first. Shape (points, levels * 3 * features).
@@ -63,12 +65,14 @@ def lookup_planes(
     expected = table_size(resolutions, features)
     if table.shape != (expected,):
         raise ValueError(f"table has {table.numel()} entries; expected {expected}")
-    if backend.choose(table.device).name == "numba" and table.dtype == torch.float32:
-        found: Tensor = _NumbaLookup.apply(  # type: ignore[no-untyped-call]
-            table, positions, tuple(resolutions), features
+    chosen = backend.choose(table.device).name
+    if chosen != "reference" and table.dtype == torch.float32:
+        found: Tensor = _KernelLookup.apply(  # type: ignore[no-untyped-call]
+            table, positions, tuple(resolutions), features, dtype, chosen
         )
         return found
-    return reference_lookup_planes(table, positions, resolutions=resolutions, features=features)
+    read = reference_lookup_planes(table, positions, resolutions=resolutions, features=features)
+    return read if table.dtype == torch.float64 else read.to(dtype)
 
 
 def reference_lookup_planes(
@@ -80,6 +84,8 @@ def reference_lookup_planes(
 ) -> Float[Tensor, "points channels"]:
     """Do the same as `lookup_planes` in PyTorch: the specification."""
     found, start = [], 0
+    # PyTorch's lookup reads, and writes gradients to, memory that is not ours where there is NaN.
+    positions = positions.nan_to_num(nan=-1.0, posinf=2.0, neginf=-2.0)
     grid = torch.stack((positions[:, [0, 1]], positions[:, [0, 2]], positions[:, [1, 2]]))
     for resolution in resolutions:
         size = 3 * resolution * resolution * features
@@ -96,7 +102,15 @@ def reference_lookup_planes(
     return torch.cat(found, dim=1)
 
 
-class _NumbaLookup(torch.autograd.Function):
+@functools.cache
+def _layout(resolutions: tuple[int, ...], features: int) -> tuple[Tensor, Tensor]:
+    """Return each level's resolution and where it starts in the table, on the CPU."""
+    sizes = torch.tensor(resolutions)
+    entries = 3 * sizes * sizes * features
+    return sizes, entries.cumsum(0) - entries
+
+
+class _KernelLookup(torch.autograd.Function):
     """The compiled lookup with its hand-written derivatives."""
 
     @staticmethod
@@ -106,37 +120,30 @@ class _NumbaLookup(torch.autograd.Function):
         positions: Tensor,
         resolutions: tuple[int, ...],
         features: int,
+        dtype: torch.dtype,
+        chosen: backend.BackendName,
     ) -> Tensor:
-        from sspnerf.ops.numba_kernels import plane_grid as kernels
-
-        sizes = np.array(resolutions, dtype=np.int64)
-        offsets = np.concatenate(([0], np.cumsum(3 * sizes * sizes * features)[:-1]))
         positions = positions.detach().float().contiguous()
-        out = torch.empty(len(positions), len(sizes) * 3 * features)
-        kernels.plane_grid_forward(
-            positions.numpy(), table.detach().numpy(), sizes, offsets, features, out.numpy()
-        )
+        table = table.contiguous()
+        layout = (*_layout(resolutions, features), features)
+        out = positions.new_empty(len(positions), len(resolutions) * 3 * features, dtype=dtype)
+        kernels = backend.kernels(chosen, "plane_grid")
+        kernels.plane_grid_forward(positions, table, *layout, out)
         ctx.save_for_backward(table, positions)
-        ctx.layout = (sizes, offsets, features)
+        ctx.layout, ctx.kernels = layout, kernels
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:  # noqa: ANN401 - autograd's signature
-        from sspnerf.ops.numba_kernels import plane_grid as kernels
-
         table, positions = ctx.saved_tensors
-        sizes, offsets, features = ctx.layout
-        grad = grads[0].float().contiguous().numpy()
+        grad = grads[0].contiguous()
         grad_table = grad_positions = None
         if ctx.needs_input_grad[0]:
             grad_table = torch.zeros_like(table)
-            kernels.plane_grid_table_backward(
-                positions.numpy(), grad, sizes, offsets, features, grad_table.numpy()
-            )
+            ctx.kernels.plane_grid_table_backward(positions, grad, *ctx.layout, grad_table)
         if ctx.needs_input_grad[1]:
             grad_positions = torch.empty_like(positions)
-            kernels.plane_grid_position_backward(
-                positions.numpy(), grad, table.detach().numpy(), sizes, offsets, features,
-                grad_positions.numpy(),
-            )  # fmt: skip
-        return grad_table, grad_positions, None, None
+            ctx.kernels.plane_grid_position_backward(
+                positions, grad, table, *ctx.layout, grad_positions
+            )
+        return grad_table, grad_positions, None, None, None, None

@@ -110,7 +110,7 @@ def render_coarse_to_fine(
 
     def asking(field: PerceptronField) -> Ask:
         def ask(position: Tensor, towards: Tensor, samples: int) -> tuple[FieldOutput, Tensor]:
-            per_sample = drive.per_sample(rays.slot, samples)
+            per_sample = drive.of_points(rays.slot, samples).per_point()
             answer: tuple[FieldOutput, Tensor] = driven(
                 field, position, towards, per_sample, codes=codes
             )

@@ -1,10 +1,10 @@
 """Portrait + speech -> frames -> a film with sound."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -12,23 +12,19 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sspnerf.config.clips import COMPUTED_FEATURES
-from sspnerf.data.feature_file import read_feature_file
-from sspnerf.data.speech_features import (
-    FeatureSource,
-    check_same_features,
-    compute_features,
-)
 from sspnerf.errors import MediaError, UsageError
 from sspnerf.media.audio import read_waveform
 from sspnerf.media.film_writer import FilmWriter
-from sspnerf.media.speech import SPEECH_SAMPLE_RATE_HZ, check_waveform, match_level
+from sspnerf.media.speech import SPEECH_SAMPLE_RATE_HZ, check_waveform
 from sspnerf.render.frame_arrays import FrameArrays
-from sspnerf.render.portrait import Portrait, PortraitInfo, RenderedFrame
+from sspnerf.render.hearing import Hearing
+from sspnerf.render.portrait import Portrait, RenderedFrame
 from sspnerf.render.show import Show, depth_range
 from sspnerf.render.show import show as draw
+from sspnerf.render.workers import Behind, check_jobs, in_order
 
 Torso = Literal["tracked", "follow"]
+Rendered = TypeVar("Rendered")
 # Rotations of float32 poses, multiplied a few times, are off by less than this.
 RIGID_TOLERANCE = 1e-3
 
@@ -65,9 +61,9 @@ class Film:
         """
         self.portrait = portrait
         self.waveform = waveform
-        self._features = speech_features(portrait.info, waveform, feature_file=feature_file)
         seconds = len(waveform) / SPEECH_SAMPLE_RATE_HZ
         self.frames = max(1, round(seconds * portrait.info.frame_rate_hz))
+        self._hearing = Hearing(portrait, waveform, frames=self.frames, feature_file=feature_file)
         piece = longest_piece(portrait.frames, portrait.info.cuts)
         self._clip_frame = [piece.start + there_and_back(i, len(piece)) for i in range(self.frames)]
         if poses is None:
@@ -86,19 +82,42 @@ class Film:
         return self.frames
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        """Render frame by frame, RGB (height, width, 3)."""
-        return (frame.color for frame in self.render())
+        """Render frame by frame, RGB (height, width, 3); as `pictures`."""
+        return self.pictures()
 
-    def render(self) -> Iterator[RenderedFrame]:
-        """Render frame by frame, with labels and distances."""
-        for index in range(self.frames):
-            windows = self.portrait.windows(self._features, np.array([index]))
-            yield self.portrait.render_frame(
-                windows,
+    def pictures(self, *, jobs: int | None = None) -> Generator[NDArray[np.uint8], None, None]:
+        """Render the pictures alone, frame by frame, a few ahead of the one that is wanted.
+
+        Args:
+            jobs: Frames rendered at once, which share the cores among them; None: as many as there
+                are cores. 1: nothing is rendered ahead.
+
+        Returns:
+            RGB, shape (height, width, 3) each; the colors of `render`, sooner.
+
+        Raises:
+            UsageError: If `jobs` is less than 1.
+            BackendError: If this machine can render only one frame at once, and more are wanted.
+        """
+        return self._render(self.portrait.render_color, check_jobs(jobs))
+
+    def render(self, *, jobs: int | None = None) -> Generator[RenderedFrame, None, None]:
+        """Render frame by frame, with labels and distances; arguments as of `pictures`."""
+        return self._render(self.portrait.render_frame, check_jobs(jobs))
+
+    def _render(
+        self, render: Callable[..., Rendered], jobs: int
+    ) -> Generator[Rendered, None, None]:
+        def one(asked: tuple[int, Tensor]) -> Rendered:
+            index, speech = asked
+            return render(
+                speech,
                 clip_frame=self._clip_frame[index],
                 pose=self.poses[index],
                 torso_pose=self.torso_poses[index],
             )
+
+        return in_order(one, enumerate(self._hearing), jobs=jobs)
 
     def save(
         self,
@@ -107,24 +126,31 @@ class Film:
         show: Show = "color",
         arrays: Path | str | None = None,
         overwrite: bool = False,
+        jobs: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Path:
         """Render everything and write an mp4 (H.264, AAC) with the sound in step.
+
+        Frames are written in a thread of their own, while the next are rendered.
 
         Args:
             path: The film's name; appears when it is complete, and replaces an older one.
             show: What the film shows: the picture, or one of the maps that `render.show` draws.
             arrays: Folder for each frame's numbers (see `FrameArrays`); appears when complete.
             overwrite: Replace arrays that are there.
-            progress: Called with frames done and frames in all.
+            jobs: Frames rendered at once; see `pictures`.
+            progress: Called with frames rendered and frames in all.
 
         Returns:
             The film's path.
 
         Raises:
-            UsageError: If `arrays` is not empty and is not to be overwritten.
+            UsageError: If `arrays` is not empty and is not to be overwritten, or `jobs` is less
+                than 1.
+            BackendError: As of `pictures`.
+            MediaError: If the film cannot be written.
         """
-        path, info, depth = Path(path), self.portrait.info, depth_range(self.poses)
+        path, info, jobs = Path(path), self.portrait.info, check_jobs(jobs)
         with contextlib.ExitStack() as stack:
             folder = None
             if arrays is not None:
@@ -139,13 +165,31 @@ class Film:
                     sample_rate_hz=SPEECH_SAMPLE_RATE_HZ,
                 )
             )
-            for done, frame in enumerate(self.render(), start=1):
+            if show == "color" and folder is None:
+                self._write(self.pictures(jobs=jobs), writer.write, progress)
+                return path
+            depth = depth_range(self.poses)
+
+            def write(frame: RenderedFrame) -> None:
                 writer.write(draw(frame, what=show, intrinsics=info.intrinsics, depth=depth))
                 if folder is not None:
                     folder.write(frame)
+
+            self._write(self.render(jobs=jobs), write, progress)
+        return path
+
+    def _write(
+        self,
+        frames: Generator[Rendered, None, None],
+        write: Callable[[Rendered], None],
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        """Write frames behind their rendering."""
+        with contextlib.closing(frames), Behind(write) as behind:
+            for done, frame in enumerate(frames, start=1):
+                behind.put(frame)
                 if progress is not None:
                     progress(done, self.frames)
-        return path
 
 
 def speak(
@@ -244,40 +288,6 @@ def check_poses(poses: NDArray[np.floating]) -> Float[Tensor, "poses 4 4"]:
         wrong = int(np.argmin(rigid))
         raise UsageError(f"pose {wrong} is not a rotation and a shift", hint)
     return torch.from_numpy(poses.astype(np.float32))
-
-
-def speech_features(
-    info: PortraitInfo, waveform: NDArray[np.float32], *, feature_file: Path | None = None
-) -> NDArray[np.float32]:
-    """Compute or read the features that a portrait was trained with.
-
-    Args:
-        info: What the portrait listens to, and how loud.
-        waveform: The recording, mono at 16 kHz. Shape (samples,).
-        feature_file: Its features, if they are of a kind that the user brings.
-
-    Returns:
-        Features at the portrait's rate. Shape (feature_frames, feature_dim).
-
-    Raises:
-        UsageError: If a file is missing, given in vain, or does not fit.
-        PortraitError: If the network is not the one of the training.
-        SspnerfError: If the network cannot be had.
-    """
-    is_brought = info.speech_feature not in COMPUTED_FEATURES
-    if is_brought and feature_file is not None:
-        seconds = len(waveform) / SPEECH_SAMPLE_RATE_HZ
-        rate_hz = info.speech_rate_hz
-        return read_feature_file(feature_file, seconds=seconds, rate_hz=rate_hz, like=info.heard)[0]
-    if feature_file is not None:
-        raise UsageError(
-            f"the portrait listens to {info.speech_feature} features and computes them itself",
-            "leave --feature-file out",
-        )
-    source = FeatureSource(info.speech_feature, info.speech_model, info.speech_layer)
-    features, told = compute_features(match_level(waveform, info.speech_level_db), source)
-    check_same_features(info.speech_feature, told, info.heard)
-    return features
 
 
 def longest_piece(frames: int, cuts: Sequence[int]) -> range:

@@ -5,6 +5,8 @@ rest surface), collected from the person masks of the training frames. It turns 
 it holds for poses that were never filmed.
 """
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -12,26 +14,29 @@ from torch import Tensor
 from sspnerf.fields.driven_field import DrivenField
 from sspnerf.fields.driven_planes import DrivenPlanes
 from sspnerf.geometry.rays import RayBundle
-from sspnerf.render.band import surface_distance
+from sspnerf.render.band import place_rays
 
 MAP_NODES = 256
 # What the masks say is widened by this much: hair moves, and poses are not exact.
 MAP_MARGIN_NODES = 2
 
 
-def canonical_nodes(driven: DrivenPlanes, rays: RayBundle) -> Float[Tensor, "rays 2"]:
-    """Find the cell (column, row) of the person map that each ray passes through.
+class RaysOnPerson(NamedTuple):
+    """Rays that may show the person."""
 
-    Where the person bends is taken from the deformation's start, not from what it learned: the map
-    is made and read with the same rule, which is all that matters.
-    """
-    distance = surface_distance(driven, rays)[:, None]
-    point = (rays.origin + distance * rays.direction)[:, :2]
-    if driven.torso_deformation is not None:
-        torso = (rays.torso_origin + distance * rays.torso_direction)[:, :2]
-        weight = driven.torso_deformation.initial_weight(torso[:, 1])
-        point = torch.lerp(point, torso, weight[:, None])
-    cell = (point / driven.field.extent * 0.5 + 0.5) * MAP_NODES
+    which: Tensor
+    """Their places, increasing. Shape (kept,)."""
+    surface: Tensor | None
+    """Where these meet the rest surface, cm; None where there is none to ask. Shape (kept,)."""
+
+
+def canonical_nodes(driven: DrivenPlanes, rays: RayBundle) -> Float[Tensor, "rays 2"]:
+    """Find the cell (column, row) of the person map that each ray passes through."""
+    return _cells(driven, place_rays(driven, rays).canonical)
+
+
+def _cells(driven: DrivenPlanes, canonical: Float[Tensor, "rays 2"]) -> Float[Tensor, "rays 2"]:
+    cell = (canonical / driven.field.extent * 0.5 + 0.5) * MAP_NODES
     return cell.clamp(0, MAP_NODES - 1)
 
 
@@ -56,11 +61,22 @@ def widen_map(person_map: Bool[Tensor, "nodes nodes"]) -> Bool[Tensor, "nodes no
     return grown[0, 0] > 0
 
 
+def rays_on_person(
+    person_map: Bool[Tensor, "nodes nodes"], driven: DrivenField, rays: RayBundle
+) -> RaysOnPerson:
+    """Choose the rays that may show the person; all of them where there is no surface to ask."""
+    if not isinstance(driven, DrivenPlanes):
+        return RaysOnPerson(torch.arange(len(rays), device=rays.slot.device), None)
+    placed = place_rays(driven, rays)
+    cell = _cells(driven, placed.canonical).long()
+    which = torch.nonzero(person_map[cell[:, 1], cell[:, 0]])[:, 0]
+    return RaysOnPerson(which, placed.distance[which])
+
+
 def on_person(
     person_map: Bool[Tensor, "nodes nodes"], driven: DrivenField, rays: RayBundle
 ) -> Bool[Tensor, " rays"]:
-    """Say which rays may show the person; all of them where there is no rest surface to ask."""
-    if not isinstance(driven, DrivenPlanes):
-        return torch.ones(len(rays), dtype=torch.bool)
-    cell = canonical_nodes(driven, rays).long()
-    return person_map[cell[:, 1], cell[:, 0]]
+    """Say of each ray whether it may show the person."""
+    kept = torch.zeros(len(rays), dtype=torch.bool, device=rays.slot.device)
+    kept[rays_on_person(person_map, driven, rays).which] = True
+    return kept

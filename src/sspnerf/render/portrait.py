@@ -3,91 +3,42 @@
 Two files: portrait.safetensors (weights, plate, poses) and portrait.json (what they mean).
 """
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, UInt8
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sspnerf.config import PRESETS, from_toml
-from sspnerf.data.manifest import Camera, SpeechFeature
 from sspnerf.errors import PortraitError, UsageError
 from sspnerf.fields.conditioning import frame_windows, neighbour_frames
 from sspnerf.fields.driven_field import DrivenField
-from sspnerf.geometry.cameras import pixel_centers
-from sspnerf.geometry.intrinsics import Intrinsics
-from sspnerf.geometry.rays import cast_rays
+from sspnerf.geometry.cameras import pixel_centers, pixel_directions
+from sspnerf.geometry.rays import RayBundle
 from sspnerf.render.build import build_driven
-from sspnerf.render.person_map import MAP_NODES, on_person
+from sspnerf.render.person_map import MAP_NODES, rays_on_person
+from sspnerf.render.portrait_info import PORTRAIT_JSON, PortraitInfo, read_info
 from sspnerf.render.rendered import RenderedRays
 from sspnerf.render.torso_follower import INPUTS, TorsoFollower
 from sspnerf.render.volume import render_rays
 
-PORTRAIT_SCHEMA_VERSION = 3
-PORTRAIT_JSON = "portrait.json"
 PORTRAIT_WEIGHTS = "portrait.safetensors"
-# Bounds the memory of rendering, however large the picture.
-POINTS_PER_CHUNK = 131_072
+# Bounds the memory of rendering, however large the picture; measured as the fastest, with half and
+# twice as many close behind.
+POINTS_PER_CHUNK = 32_768
+# Chunks of any size would each leave their own matrix products in the library's cache: 7 MB a
+# frame at 256 px, measured over 40 frames.
+RAYS_ROUNDED_TO = 256
+# The rays of a picture that are rendered ahead of the first, one in so many.
+WARM_UP_EVERY = 1024
 _NETWORK_PREFIX = "driven."
 _FOLLOWER_PREFIX = "torso_follower."
-
-
-class PortraitInfo(BaseModel):
-    """What portrait.json says."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_version: int = PORTRAIT_SCHEMA_VERSION
-    source: str
-    """The video that it was learned from."""
-    licence: str
-    frame_rate_hz: float
-    cuts: tuple[int, ...] = ()
-    """First frames of the clip after a cut; films do not play across them."""
-    width: int
-    height: int
-    camera: Camera
-    speech_feature: str
-    speech_rate_hz: float
-    feature_dim: int
-    speech_model: str = ""
-    """Network that hears; empty for features that need none."""
-    speech_layer: int | None = None
-    """Layer of that network."""
-    speech_weights: str = ""
-    """Fingerprint of that network's weights."""
-    speech_level_db: float
-    """Level of the speech that it was learned from, dBFS; new speech is brought to it."""
-    mesh_vertices: int
-    """Vertices of the person's mesh."""
-    band_scale: float
-    training_frames: int
-    """Frames [0, this) of the clip were learned from; later ones were held out."""
-    config: dict[str, Any]
-    """The settings of the training, as in config.toml."""
-
-    @property
-    def intrinsics(self) -> Intrinsics:
-        """The camera with the picture's size."""
-        return Intrinsics(**self.camera.model_dump(), width=self.width, height=self.height)
-
-    @property
-    def heard(self) -> SpeechFeature:
-        """The features that it listens to."""
-        return SpeechFeature(
-            rate_hz=self.speech_rate_hz,
-            dim=self.feature_dim,
-            model=self.speech_model,
-            layer=self.speech_layer,
-            weights=self.speech_weights,
-        )
 
 
 class RenderedFrame(NamedTuple):
@@ -133,7 +84,9 @@ class Portrait:
         self.blendshapes = arrays["blendshapes"]
         self.person_map: Bool[Tensor, "nodes nodes"] = arrays["person_map"]
         self.torso_follower = TorsoFollower(**_with_prefix(arrays, _FOLLOWER_PREFIX))
-        self._pixels = pixel_centers(info.width, info.height)
+        self._plate = _to_bytes(self.background).view(-1, 3)
+        self._in_camera = pixel_directions(info.intrinsics, pixel_centers(info.width, info.height))
+        self._slot = torch.zeros(len(self._in_camera), dtype=torch.long)
 
     @property
     def frames(self) -> int:
@@ -144,66 +97,141 @@ class Portrait:
         """Say when in the clip a frame is, [0, 1], but no later than was learned."""
         return min(clip_frame, self.info.training_frames - 1) / max(1, self.frames - 1)
 
-    def windows(
+    @torch.inference_mode()
+    def hear(
         self, features: NDArray[np.float32], frame_index: NDArray[np.int64]
-    ) -> Float[Tensor, "frames neighbours window feature_dim"]:
-        """Cut speech windows for frames of a recording at the portrait's frame rate.
+    ) -> Float[Tensor, "frames speech_dim"]:
+        """Encode what is heard around frames of a recording at the portrait's frame rate.
+
+        Each speech window is encoded once, however many of the frames it is a neighbour of.
 
         Args:
             features: The recording's features. Shape (feature_frames, feature_dim).
             frame_index: Frames of the film to be. Shape (frames,).
+
+        Returns:
+            What `render_frame` takes, one row per frame. Shape (frames, speech_dim).
         """
-        return frame_windows(
+        neighbours = neighbour_frames(frame_index)
+        unique, place = np.unique(neighbours, return_inverse=True)
+        windows = frame_windows(
             features,
-            neighbour_frames(frame_index),
+            unique,
             rate_hz=self.info.speech_rate_hz,
             frame_rate_hz=self.info.frame_rate_hz,
         )
+        encoder = self.driven.speech_encoder
+        encoded: Tensor = encoder.encode(windows)[torch.from_numpy(place).view(neighbours.shape)]
+        return encoder.attend(encoded)
 
     @torch.inference_mode()
     def render_frame(
         self,
-        windows: Float[Tensor, "1 neighbours window feature_dim"],
+        speech: Float[Tensor, " speech_dim"],
         *,
         clip_frame: int,
         pose: Float[Tensor, "4 4"] | None = None,
         torso_pose: Float[Tensor, "4 4"] | None = None,
     ) -> RenderedFrame:
-        """Render one picture.
+        """Render one picture, its labels and its distances.
 
         Args:
-            windows: Speech windows around the moment, from `windows`.
+            speech: What is heard around the moment, a row of `hear`. Shape (speech_dim,).
             clip_frame: Frame of the clip whose pose and upper face are shown.
             pose: camera_to_world to show instead of the clip frame's. Shape (4, 4).
             torso_pose: The same with the torso held still. Shape (4, 4). None: the clip frame's;
                 with a `pose`, that of a torso that has followed the head there.
         """
-        pose, torso_pose = self._bones(clip_frame, pose, torso_pose)
+        color, number = self._plate.clone(), len(self._plate)
+        labels = torch.zeros(number, dtype=torch.uint8)
+        accumulation, distance = torch.zeros(number), torch.zeros(number)
+        for pixel, seen in self._render(speech, clip_frame, pose, torso_pose, parse=True):
+            color[pixel] = _to_bytes(seen.color)
+            labels[pixel] = seen.logits.argmax(-1).to(torch.uint8)
+            accumulation[pixel], distance[pixel] = seen.accumulation, seen.distance
+        size = (self.info.height, self.info.width)
+        return RenderedFrame(
+            color.view(*size, 3).numpy(),
+            labels.view(size).numpy(),
+            accumulation.view(size).numpy(),
+            distance.view(size).numpy(),
+        )
+
+    @torch.inference_mode()
+    def render_color(
+        self,
+        speech: Float[Tensor, " speech_dim"],
+        *,
+        clip_frame: int,
+        pose: Float[Tensor, "4 4"] | None = None,
+        torso_pose: Float[Tensor, "4 4"] | None = None,
+    ) -> NDArray[np.uint8]:
+        """Render one picture and nothing else; arguments as of `render_frame`, whose color it is.
+
+        Returns:
+            RGB. Shape (height, width, 3).
+        """
+        color = self._plate.clone()
+        for pixel, seen in self._render(speech, clip_frame, pose, torso_pose, parse=False):
+            color[pixel] = _to_bytes(seen.color)
+        return color.view(self.info.height, self.info.width, 3).numpy()
+
+    def warm_up(self) -> None:
+        """Render a few rays, so that kernels are loaded before the first picture is wanted."""
+        features = np.zeros((1, self.info.feature_dim), dtype=np.float32)
+        speech = self.hear(features, np.zeros(1, dtype=np.int64))[0]
+        with torch.inference_mode():
+            for _ in self._render(speech, 0, None, None, parse=False, every=WARM_UP_EVERY):
+                pass
+
+    def _render(
+        self,
+        speech: Tensor,
+        clip_frame: int,
+        pose: Tensor | None,
+        torso_pose: Tensor | None,
+        *,
+        parse: bool,
+        every: int = 1,
+    ) -> Iterator[tuple[Int[Tensor, " rays"], RenderedRays]]:
+        """Render the rays that may show the person, chunk by chunk: their pixels, what they see."""
+        poses, torso_poses = self._bones(clip_frame, pose, torso_pose)
         drive = self.driven.drive(
-            self.driven.speech_encoder(windows),
+            speech[None],
             self.blendshapes[clip_frame : clip_frame + 1],
-            poses=pose,
-            torso_poses=torso_pose,
+            poses=poses,
+            torso_poses=torso_poses,
             time=torch.tensor([self.time(clip_frame)]),
         )
-        slot = torch.zeros(len(self._pixels), dtype=torch.long)
-        rays = cast_rays(
-            self.info.intrinsics, self._pixels, poses=pose, torso_poses=torso_pose, slot=slot
-        )
-        behind = self.background.reshape(-1, 3)
-        person = torch.nonzero(on_person(self.person_map, self.driven, rays))[:, 0]
-        rays, chunk = rays.select(person), max(1, POINTS_PER_CHUNK // self.driven.ray_samples)
-        parts = [
-            render_rays(
+        rays = self._cast(poses[0], torso_poses[0])
+        person, surface = rays_on_person(self.person_map, self.driven, rays)
+        # The last ray is repeated until the number is round; see RAYS_ROUNDED_TO.
+        even = -(-len(person) // RAYS_ROUNDED_TO) * RAYS_ROUNDED_TO
+        place = torch.arange(0, even, every).clamp(max=len(person) - 1)
+        chunk = max(1, POINTS_PER_CHUNK // self.driven.ray_samples)
+        for part in torch.split(place, chunk) if len(place) else ():
+            pixel = person[part]
+            seen = render_rays(
                 self.driven,
-                rays.select(slice(start, start + chunk)),
+                rays.select(pixel),
                 drive,
-                background=behind[person[start : start + chunk]],
+                background=self.background.view(-1, 3)[pixel],
                 band_scale=self.info.band_scale,
+                surface=None if surface is None else surface[part],
+                parse=parse,
             )
-            for start in range(0, len(person), chunk)
-        ]
-        return self._assemble(person, parts)
+            yield pixel, seen
+
+    def _cast(self, pose: Float[Tensor, "4 4"], torso_pose: Float[Tensor, "4 4"]) -> RayBundle:
+        """Send a ray through each pixel; what the camera sees of it never changes."""
+        pixels = self._in_camera
+        return RayBundle(
+            origin=pose[:3, 3].expand_as(pixels),
+            direction=pixels @ pose[:3, :3].T,
+            torso_origin=torso_pose[:3, 3].expand_as(pixels),
+            torso_direction=pixels @ torso_pose[:3, :3].T,
+            slot=self._slot,
+        )
 
     def _bones(
         self, clip_frame: int, pose: Tensor | None, torso_pose: Tensor | None
@@ -216,25 +244,6 @@ class Portrait:
             return shown, self.torso_poses[clip_frame, None]
         rate = self.info.frame_rate_hz
         return shown, self.torso_follower.predict(shown, frame_rate_hz=rate)
-
-    def _assemble(self, person: Tensor, parts: list[RenderedRays]) -> RenderedFrame:
-        """Lay rendered rays over the plate."""
-        size = (self.info.height, self.info.width)
-        color = self.background.reshape(-1, 3).clone()
-        labels = torch.zeros(len(color), dtype=torch.uint8)
-        accumulation, distance = torch.zeros(len(color)), torch.zeros(len(color))
-        if parts:
-            color[person] = torch.cat([part.color for part in parts])
-            labels[person] = torch.cat([part.logits.argmax(-1) for part in parts]).to(torch.uint8)
-            accumulation[person] = torch.cat([part.accumulation for part in parts])
-            distance[person] = torch.cat([part.distance for part in parts])
-        picture = (color.clamp(0, 1) * 255).round().to(torch.uint8)
-        return RenderedFrame(
-            picture.reshape(*size, 3).numpy(),
-            labels.reshape(size).numpy(),
-            accumulation.reshape(size).numpy(),
-            distance.reshape(size).numpy(),
-        )
 
     def save(self, run: Path) -> None:
         """Write portrait.safetensors and portrait.json into a folder, each whole or not at all."""
@@ -256,7 +265,7 @@ class Portrait:
 
 
 def load_portrait(run: Path | str) -> Portrait:
-    """Load a portrait.
+    """Load a portrait, ready to render: kernels are loaded too, which takes most of a second.
 
     Args:
         run: A run's folder, or a copy of its two portrait files.
@@ -265,7 +274,7 @@ def load_portrait(run: Path | str) -> Portrait:
         PortraitError: If the files are missing, damaged or of another version.
     """
     run = Path(run)
-    info = _read_info(run)
+    info = read_info(run)
     try:
         tensors = load_file(run / PORTRAIT_WEIGHTS)
         config = from_toml(PRESETS["fast"], info.config)
@@ -277,12 +286,18 @@ def load_portrait(run: Path | str) -> Portrait:
         )
         driven.load_state_dict(_with_prefix(tensors, _NETWORK_PREFIX))
         _check_arrays(info, tensors)
-        return Portrait(info, driven, tensors)
+        portrait = Portrait(info, driven, tensors)
     except (OSError, SafetensorError, RuntimeError, KeyError, ValueError, UsageError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise PortraitError(
             f"{run / PORTRAIT_WEIGHTS} cannot be loaded: {reason}", "train the portrait again"
         ) from error
+    portrait.warm_up()
+    return portrait
+
+
+def _to_bytes(color: Float[Tensor, "*pixels 3"]) -> UInt8[Tensor, "*pixels 3"]:
+    return (color.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -310,28 +325,3 @@ def _check_arrays(info: PortraitInfo, arrays: dict[str, Tensor]) -> None:
         if arrays[name].shape != shape:
             found = tuple(arrays[name].shape)
             raise ValueError(f"{name} has shape {found}; expected {shape}")
-
-
-def _read_info(run: Path) -> PortraitInfo:
-    file = run / PORTRAIT_JSON
-    if not file.is_file():
-        raise PortraitError(
-            f"{run} holds no portrait: {PORTRAIT_JSON} is missing",
-            "train one with: sspnerf train CLIP RUN",
-        )
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        version = content.get("schema_version")
-        if version != PORTRAIT_SCHEMA_VERSION:
-            raise PortraitError(
-                f"{run} has portrait schema version {version}; "
-                f"this sspnerf reads {PORTRAIT_SCHEMA_VERSION}",
-                "train it again with this version",
-            )
-        return PortraitInfo.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise PortraitError(f"{file} is damaged: {reason}", "train the portrait again") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise PortraitError(f"{file} is damaged: {error}", "train the portrait again") from error

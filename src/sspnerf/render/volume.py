@@ -24,6 +24,8 @@ def render_rays(
     background: Float[Tensor, "rays 3"],
     band_scale: float = 1.0,
     generator: torch.Generator | None = None,
+    surface: Float[Tensor, " rays"] | None = None,
+    parse: bool = True,
 ) -> RenderedRays:
     """Render rays: samples, the field, compositing.
 
@@ -34,14 +36,19 @@ def render_rays(
         background: Color behind the person at each ray, [0, 1]. Shape (rays, 3).
         band_scale: Share of the band's first extent, (0, 1]; for architecture `planes`.
         generator: Source of random sample positions while training, or None.
+        surface: Where each ray meets the rest surface, cm, if it is known already
+            (`person_map.rays_on_person`); for architecture `planes`. Shape (rays,).
+        parse: Whether the semantic logits are wanted; without, architecture `planes` saves its
+            parsing branch and gives none. Shape of the logits then (rays, 0).
 
     Returns:
         What the rays see; differentiable in all parameters and in the rays.
     """
     if isinstance(driven, DrivenPlanes):
         return render_band(
-            driven, rays, drive, background=background, band_scale=band_scale, generator=generator
-        )
+            driven, rays, drive, background=background, band_scale=band_scale, generator=generator,
+            surface=surface, parse=parse,
+        )  # fmt: skip
     if isinstance(driven, DrivenPerceptrons):
         return render_coarse_to_fine(
             driven, rays, drive, background=background, generator=generator

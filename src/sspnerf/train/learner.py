@@ -37,6 +37,7 @@ from sspnerf.train.optimiser import (
     moments_to_tensors,
     set_rates,
 )
+from sspnerf.train.pose_correction import PoseCorrection
 from sspnerf.train.regions import collect_regions
 from sspnerf.train.schedule import Moment, band_scale, moment_of
 from sspnerf.train.snapshot import Snapshots, Speech, Tracked
@@ -89,10 +90,10 @@ class PortraitLearner:
                 self.tracked.blendshapes, dataset.usable, speech_dim=config.field.speech_dim
             )
         self._place()
-        self.correction = nn.Parameter(torch.zeros(len(dataset.training), 6))
+        self.corrections = self._build_corrections()
         lesson = self.teacher.parameters() if config.loss.lip_weight else ()
         self.optimiser = build_optimiser(
-            self.driven, lesson, self.correction, config=config.optimiser
+            self.driven, lesson, self.corrections.parameters(), config=config.optimiser
         )
         self.snapshots = Snapshots(
             config, dataset, speech, tracked=self.tracked, driven=self.driven
@@ -120,6 +121,17 @@ class PortraitLearner:
         elif not self.config.torso_deformation or self.config.deformation.form == "network":
             torso_poses = poses.clone()
         return Tracked(poses, torso_poses, torch.from_numpy(np.array(clip.blendshapes)))
+
+    def _build_corrections(self) -> nn.ModuleDict:
+        config, manifest = self.config, self.dataset.clip.manifest
+        bones = ["head"] if config.pose_correction else []
+        has_bones = config.torso_deformation and config.deformation.form != "network"
+        if bones and has_bones and config.architecture == "planes":
+            bones.append("torso")
+        frames, every = len(self.dataset.training), config.correction_every
+        return nn.ModuleDict(
+            {bone: PoseCorrection(frames, every=every, cuts=manifest.cuts) for bone in bones}
+        )
 
     def _place(self) -> None:
         clip = self.dataset.clip
@@ -151,17 +163,19 @@ class PortraitLearner:
         """Say when in the clip a frame is, [0, 1]."""
         return frame / max(1, self.dataset.clip.manifest.frames - 1)
 
-    def corrected_poses(self, frame_index: NDArray[np.int64]) -> Float[Tensor, "frames 4 4"]:
-        """Return camera_to_world of training frames with the learned correction.
+    def corrected_poses(
+        self, frame_index: NDArray[np.int64]
+    ) -> tuple[Float[Tensor, "frames 4 4"], Float[Tensor, "frames 4 4"]]:
+        """Return camera_to_world of training frames, and with the torso held still, corrected.
 
-        The corrections' mean is taken out: it would move the whole portrait against the tracked
-        poses, with which it is rendered.
+        A torso that goes where the head goes has no pose to be corrected.
         """
-        poses = self.tracked.poses[frame_index]
-        if not self.config.pose_correction:
-            return poses
-        correction = self.correction[frame_index] - self.correction.mean(dim=0)
-        return rigid_transform(correction) @ poses
+        poses, torso = self.tracked.poses[frame_index], self.tracked.torso_poses[frame_index]
+        if "head" in self.corrections:
+            poses = rigid_transform(self.corrections["head"](frame_index)) @ poses
+        if "torso" in self.corrections:
+            torso = rigid_transform(self.corrections["torso"](frame_index)) @ torso
+        return poses, torso
 
     def hear(
         self, frame_index: NDArray[np.int64], *, augment: bool
@@ -287,7 +301,7 @@ class PortraitLearner:
             progress: How much of the training (of its stage) is done, [0, 1].
         """
         index = batch.frame_index
-        poses, torso_poses = self.corrected_poses(index), self.tracked.torso_poses[index]
+        poses, torso_poses = self.corrected_poses(index)
         drive = self.driven.drive(
             speech,
             self.tracked.blendshapes[index],
@@ -317,7 +331,9 @@ class PortraitLearner:
         penalty = penalty + weights.deformation_weight * rendered.residual.square().mean()
         still = torch.isin(batch.labels, torch.tensor(STILL_CLASSES))
         penalty = penalty + weights.still_weight * still_loss(rendered.offset, still)
-        return penalty + weights.pose_weight * self.correction[batch.frame_index].square().mean()
+        for knots in self.corrections.parameters():
+            penalty = penalty + weights.pose_weight * knots.square().mean()
+        return penalty
 
     def portrait(self, progress: float) -> Portrait:
         """Put together what has been learned so far."""
@@ -327,7 +343,7 @@ class PortraitLearner:
         """Return all that a resumed training needs: tensors, and what JSON can hold."""
         tensors = {f"driven.{name}": t for name, t in self.driven.state_dict().items()}
         tensors |= {f"teacher.{name}": t for name, t in self.teacher.state_dict().items()}
-        tensors["correction"] = self.correction.detach()
+        tensors |= {f"corrections.{name}": t for name, t in self.corrections.state_dict().items()}
         tensors["torch_generator"] = self.generator.get_state()
         moments = moments_to_tensors(self.optimiser)
         tensors |= {f"optimiser.{name}": tensor for name, tensor in moments.items()}
@@ -353,8 +369,7 @@ class PortraitLearner:
         self.teacher.load_state_dict(part("teacher."))
         if isinstance(self.driven, HeadAndTorso) and self.driven.learns_torso:
             self._begin_torso()
-        with torch.no_grad():
-            self.correction.copy_(tensors["correction"])
+        self.corrections.load_state_dict(part("corrections."))
         self.generator.set_state(tensors["torch_generator"])
         load_moments(self.optimiser, part("optimiser."))
         self.random.bit_generator.state = plain["random"]

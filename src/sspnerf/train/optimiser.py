@@ -12,7 +12,7 @@ from sspnerf.fields.driven_field import DrivenField
 def build_optimiser(
     driven: DrivenField,
     others: Iterable[nn.Parameter],
-    correction: nn.Parameter,
+    corrections: Iterable[nn.Parameter],
     *,
     config: OptimiserConfig,
 ) -> torch.optim.Adam:
@@ -21,7 +21,7 @@ def build_optimiser(
     Args:
         driven: The portrait's networks.
         others: Parameters that learn at the networks' rate and are not part of the portrait.
-        correction: The training frames' pose correction.
+        corrections: Of the training frames' poses.
         config: The rates.
     """
     grids = driven.grids()
@@ -34,7 +34,7 @@ def build_optimiser(
         {"params": grids, "lr": config.grid_rate},
         {"params": [*networks, *others], "lr": rate},
         {"params": attention, "lr": rate * config.attention_scale},
-        {"params": [correction], "lr": config.pose_rate},
+        {"params": list(corrections), "lr": config.pose_rate},
     ]
     for group in groups:
         group["first_rate"] = group["lr"]

@@ -14,15 +14,17 @@ from sspnerf.data.manifest import SpeechFeature
 from sspnerf.data.pixel_sampling import PERSON_THRESHOLD
 from sspnerf.fields.driven_field import DrivenField
 from sspnerf.fields.driven_planes import DrivenPlanes
-from sspnerf.geometry.cameras import pixel_centers
 from sspnerf.geometry.rays import cast_rays
 from sspnerf.render.person_map import MAP_NODES, mark_person, widen_map
-from sspnerf.render.portrait import Portrait, PortraitInfo
+from sspnerf.render.portrait import Portrait
+from sspnerf.render.portrait_info import PortraitInfo
 from sspnerf.render.torso_follower import TorsoFollower
+from sspnerf.train.lattice import lattices
 from sspnerf.train.schedule import band_scale, moment_of
 
-# Enough training frames to know where the person can be.
+# Enough training frames to know where the person can be, at about a pixel per node of the map.
 MAP_FRAMES = 150
+MAP_POINTS_PER_SIDE = 128
 
 
 class Speech(NamedTuple):
@@ -123,18 +125,20 @@ class Snapshots:
             return torch.ones(MAP_NODES, MAP_NODES, dtype=torch.bool)
         clip = self.dataset.clip
         person_map = torch.zeros(MAP_NODES, MAP_NODES, dtype=torch.bool)
-        pixels = pixel_centers(clip.manifest.width, clip.manifest.height)
-        slot = torch.zeros(len(pixels), dtype=torch.long)
-        usable = self.dataset.usable
-        for index in usable[:: max(1, len(usable) // MAP_FRAMES)]:
+        seeded = np.random.default_rng(self.config.seed)
+        for lattice in lattices(
+            self.dataset, frames=MAP_FRAMES, points=MAP_POINTS_PER_SIDE, generator=seeded
+        ):
+            mask = clip.mask[lattice.frame][lattice.rows, lattice.columns].reshape(-1)
+            pixels = lattice.pixels[torch.from_numpy(mask > PERSON_THRESHOLD)]
             rays = cast_rays(
                 clip.manifest.intrinsics,
                 pixels,
-                poses=self.tracked.poses[index, None],
-                torso_poses=self.tracked.torso_poses[index, None],
-                slot=slot,
+                poses=self.tracked.poses[lattice.frame, None],
+                torso_poses=self.tracked.torso_poses[lattice.frame, None],
+                slot=torch.zeros(len(pixels), dtype=torch.long),
             )
-            person = torch.from_numpy(np.array(clip.mask[index])).reshape(-1) > PERSON_THRESHOLD
+            person = torch.ones(len(pixels), dtype=torch.bool)
             mark_person(person_map, self.driven, rays, person=person)
         return widen_map(person_map)
 

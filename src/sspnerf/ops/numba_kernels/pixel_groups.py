@@ -3,57 +3,163 @@
 from typing import no_type_check
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
 from sspnerf.ops.numba_kernels.types import Bytes, Indices
 
-
-@njit(cache=True)
-@no_type_check
-def group_pixels(labels: Bytes, classes: int, order: NDArray[np.int32], starts: Indices) -> None:
-    """Counting sort of a flat label map: the pixels of class k are order[starts[k]:starts[k + 1]].
-
-    Labels are below `classes`; order has one place per pixel, starts has classes + 1.
-    """
-    for k in range(classes + 1):
-        starts[k] = 0
-    for pixel in range(labels.shape[0]):
-        starts[labels[pixel] + 1] += 1
-    for k in range(classes):
-        starts[k + 1] += starts[k]
-    place = starts[:classes].copy()
-    for pixel in range(labels.shape[0]):
-        label = labels[pixel]
-        order[place[label]] = pixel
-        place[label] += 1
+# Group of a pixel that is left out.
+NONE = np.uint8(255)
+# Lines are looked through so many pixels at a time.
+WORD = 8
 
 
 @njit(inline="always")
 @no_type_check
-def _spread(
-    mask: Bytes, first: int, stride: int, count: int, threshold: int, radius: int, out: Bytes
-) -> None:
-    """Mark along one line every place within `radius` of a mask value above the threshold."""
-    last = -radius - 1
-    for place in range(count + radius):
-        if place < count and mask[first + place * stride] > threshold:
-            last = place
-        if place >= radius and place - radius - radius <= last:
-            # Everything seen up to `place` reaches back to place - radius.
-            out[first + (place - radius) * stride] = 1
+def _largest(first: Bytes, second: Bytes, out: Bytes) -> None:
+    """Take the larger of two; out of place, or compilers see no vector instructions."""
+    for place in range(out.shape[0]):
+        out[place] = first[place] if first[place] > second[place] else second[place]
 
 
-@njit(parallel=True, cache=True)
+@njit(inline="always")
 @no_type_check
-def dilate(masks: Bytes, width: int, threshold: int, radius: int, rows: Bytes, out: Bytes) -> None:
-    """Fill out[frame, pixel] with 1 within a square of `radius` px around mask values > threshold.
+def _differ(first: Bytes, second: Bytes, out: Bytes) -> None:
+    """Write 1 where two differ and 0 elsewhere."""
+    for place in range(out.shape[0]):
+        out[place] = np.uint8(first[place] != second[place])
 
-    masks, rows, out: (frames, pixels) uint8; rows is scratch. Both scratch and out must be zero.
+
+@njit(inline="always")
+@no_type_check
+def _largest_around(mask: Bytes, row: int, radius: int, line: Bytes, spare: Bytes) -> Bytes:
+    """Return the largest of the square around each pixel of a row, in one of the scratch lines.
+
+    mask: (height, width); line, spare: width + 2 radius.
     """
-    height = masks.shape[1] // width
-    for frame in prange(masks.shape[0]):
-        for row in range(height):
-            _spread(masks[frame], row * width, 1, width, threshold, radius, rows[frame])
-        for column in range(width):
-            _spread(rows[frame], column, width, height, 0, radius, out[frame])
+    height, width = mask.shape
+    for place in range(line.shape[0]):
+        line[place] = 0
+    middle = line[radius : radius + width]
+    for near in range(max(0, row - radius), min(height, row + radius + 1)):
+        for place in range(width):
+            value = mask[near, place]
+            middle[place] = value if value > middle[place] else middle[place]
+    # Each place looks ahead over 2, 4, 8 ... places; in the end over 2 radius + 1.
+    span, reach = 1, 2 * radius + 1
+    while span < reach:
+        step = min(span, reach - span)
+        ahead = line.shape[0] - step
+        _largest(line[:ahead], line[step:], spare[:ahead])
+        line, spare = spare, line
+        span += step
+    return line
+
+
+@njit(inline="always")
+@no_type_check
+def _keep_near(groups: Bytes, labels: Bytes, near: Bytes, threshold: int, out: Bytes) -> None:
+    """Copy a row's groups but for label 0 where nothing near is above the threshold."""
+    limit = np.uint8(threshold)
+    for place in range(out.shape[0]):
+        group = groups[place]
+        out[place] = NONE if labels[place] == 0 and near[place] <= limit else group
+
+
+@njit(inline="always")
+@no_type_check
+def _copy(values: Bytes, out: Bytes) -> None:
+    """Assigning whole slices is several times slower."""
+    for place in range(out.shape[0]):
+        out[place] = values[place]
+
+
+@njit(inline="always")
+@no_type_check
+def _find_runs(
+    line: Bytes, begins: Bytes, words: NDArray[np.uint64], width: int, pixel: int, runs: int,
+    found: NDArray[np.int32],
+) -> int:  # fmt: skip
+    """Add a row's runs to those found: first pixel and group. Return how many there are now.
+
+    line, begins: whole words; begins is scratch, zero beyond the width, and words the same bytes.
+    pixel: of the row's start.
+    """
+    begins[0] = width > 0
+    _differ(line[: width - 1], line[1:width], begins[1:width])
+    for word in range(words.shape[0]):
+        # Most words hold no begin.
+        if words[word]:
+            for place in range(WORD * word, WORD * word + WORD):
+                # Overwritten unless it is one: cheaper than to branch.
+                found[0, runs] = pixel + place
+                found[1, runs] = line[place]
+                runs += np.int64(begins[place])
+    return runs
+
+
+@njit(inline="always")
+@no_type_check
+def _sort_runs(
+    found: NDArray[np.int32], runs: int, pixels: int, first: NDArray[np.int32],
+    rank: NDArray[np.int32], starts: Indices,
+) -> int:  # fmt: skip
+    """Sort runs by group, keeping their order; counting sort. Arguments as of `group_pixels`."""
+    count = starts.shape[1] - 1
+    starts[:] = 0
+    # Ranks at which groups start, and runs before them; then both run on from there.
+    found[0, runs] = pixels
+    for run in range(runs):
+        group = found[1, run]
+        if group != NONE:
+            starts[0, group + 1] += found[0, run + 1] - found[0, run]
+            starts[1, group + 1] += 1
+    for group in range(count):
+        starts[0, group + 1] += starts[0, group]
+        starts[1, group + 1] += starts[1, group]
+    kept = starts[1, count]
+    starts[2] = starts[0]
+    for run in range(runs):
+        group = found[1, run]
+        if group != NONE:
+            place = starts[1, group]
+            first[place] = found[0, run]
+            rank[place] = starts[2, group]
+            starts[1, group] += 1
+            starts[2, group] += found[0, run + 1] - found[0, run]
+    return kept
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def group_pixels(
+    groups: Bytes,
+    labels: Bytes,
+    mask: Bytes,
+    threshold: int,
+    radius: int,
+    lines: Bytes,
+    found: NDArray[np.int32],
+    first: NDArray[np.int32],
+    rank: NDArray[np.int32],
+    starts: Indices,
+) -> int:
+    """List the runs of each group, and return how many there are.
+
+    groups, labels, mask: (height, width); an empty mask leaves out nothing. lines: (4, at least
+    width + 2 radius, whole words) scratch. found: (2, pixels + 1) scratch. first, rank: (pixels,).
+    starts: (3, groups + 1), of which the last two rows are scratch.
+    """
+    height, width = groups.shape
+    lines[3] = 0
+    line, words = lines[0, :width], lines[3].view(np.uint64)
+    reach = width + 2 * radius
+    runs = 0
+    for row in range(height):
+        if mask.shape[0]:
+            near = _largest_around(mask, row, radius, lines[1, :reach], lines[2, :reach])
+            _keep_near(groups[row], labels[row], near, threshold, line)
+        else:
+            _copy(groups[row], line)
+        runs = _find_runs(lines[0], lines[3], words, width, row * width, runs, found)
+    return _sort_runs(found, runs, height * width, first, rank, starts)
