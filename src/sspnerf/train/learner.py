@@ -91,12 +91,13 @@ class PortraitLearner:
             )
         self._place()
         self.corrections = self._build_corrections()
+        self.snapshots = Snapshots(
+            config, dataset, speech, tracked=self.tracked, driven=self.driven,
+            corrections=self.corrections,
+        )  # fmt: skip
         lesson = self.teacher.parameters() if config.loss.lip_weight else ()
         self.optimiser = build_optimiser(
             self.driven, lesson, self.corrections.parameters(), config=config.optimiser
-        )
-        self.snapshots = Snapshots(
-            config, dataset, speech, tracked=self.tracked, driven=self.driven
         )
 
     def _build_sampler(self, *, learns_torso: bool) -> PixelSampler:

@@ -32,7 +32,8 @@ def predict_corrections(
     """Predict the corrections of all frames from those of the training frames.
 
     Each of the six numbers counts by how much of it is explained in frames that the prediction was
-    not fitted to (cross-validated R squared over blocks of frames); below a tenth it is left alone.
+    not fitted to (cross-validated R squared over blocks of frames); below a tenth it is left alone, and
+    so is everything where there are hardly more frames than blocks.
 
     Args:
         corrections: Rotation vectors, radians, and shifts, cm, of the first frames.
@@ -44,6 +45,8 @@ def predict_corrections(
         Corrections with mean zero over the training frames. Shape (frames, 6).
     """
     training = len(corrections)
+    if training < 2 * FOLDS:
+        return corrections.new_zeros(len(situation), 6)
     known = situation[:training].double()
     mean, spread = known.mean(dim=0), known.std(dim=0, correction=0)
     scaled = (situation.double() - mean) / (spread + SPREAD_MIN)
@@ -58,7 +61,8 @@ def _fit(inputs: Tensor, target: Tensor) -> Tensor:
     """Return the ridge regression's weights; inputs and target have mean zero."""
     size = inputs.shape[1]
     ridge = RIDGE * len(inputs) * torch.eye(size, dtype=inputs.dtype)
-    return torch.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ target)
+    weights: Tensor = torch.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ target)
+    return weights
 
 
 def _explained(inputs: Tensor, target: Tensor) -> Tensor:

@@ -6,20 +6,24 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from sspnerf.config import TrainConfig, to_toml
 from sspnerf.data.dataset import ClipDataset
 from sspnerf.data.manifest import SpeechFeature
 from sspnerf.data.pixel_sampling import PERSON_THRESHOLD
+from sspnerf.fields.deformation_network import pose_vector
 from sspnerf.fields.driven_field import DrivenField
 from sspnerf.fields.driven_planes import DrivenPlanes
 from sspnerf.geometry.rays import cast_rays
+from sspnerf.geometry.rotations import rigid_transform
 from sspnerf.render.person_map import MAP_NODES, mark_person, widen_map
 from sspnerf.render.portrait import Portrait
 from sspnerf.render.portrait_info import PortraitInfo
 from sspnerf.render.torso_follower import TorsoFollower
 from sspnerf.train.lattice import lattices
+from sspnerf.train.pose_bias import predict_corrections
+from sspnerf.train.pose_correction import PoseCorrection
 from sspnerf.train.schedule import band_scale, moment_of
 
 # Enough training frames to know where the person can be, at about a pixel per node of the map.
@@ -56,7 +60,7 @@ class Snapshots:
 
     def __init__(
         self, config: TrainConfig, dataset: ClipDataset, speech: Speech, *, tracked: Tracked,
-        driven: DrivenField,
+        driven: DrivenField, corrections: nn.ModuleDict,
     ) -> None:  # fmt: skip
         """Remember the parts.
 
@@ -66,30 +70,44 @@ class Snapshots:
             speech: What drives it.
             tracked: The person in each frame.
             driven: The networks, placed.
+            corrections: `PoseCorrection` of the bones ("head", "torso") whose poses are corrected.
         """
         self.config, self.dataset, self.speech = config, dataset, speech
-        self.tracked, self.driven = tracked, driven
+        self.tracked, self.driven, self.corrections = tracked, driven, corrections
 
     @torch.no_grad()
     def take(self, progress: float) -> Portrait:
         """Put together what has been learned so far.
 
-        The portrait is rendered with the tracked poses, which are steady in time; the corrections
-        are each frame's own and would shake it.
+        The portrait is rendered with the tracked poses and what can be told of their errors from
+        pose and face (`pose_bias`): for held-out frames as for others.
 
         Args:
             progress: How much of the training is done, [0, 1].
         """
         arrays = {
             "background": torch.from_numpy(self.dataset.clip.background),
-            "poses": self.tracked.poses,
-            "torso_poses": self.tracked.torso_poses,
+            "poses": self._unbiased("head", self.tracked.poses),
+            "torso_poses": self._unbiased("torso", self.tracked.torso_poses),
             "blendshapes": self.tracked.blendshapes,
             "person_map": self._person_map,
         }
         for name, tensor in self._torso_follower.tensors().items():
             arrays[f"torso_follower.{name}"] = tensor
         return Portrait(self._info(progress), self.driven, arrays)
+
+    def _unbiased(self, bone: str, poses: Tensor) -> Tensor:
+        """Correct the poses of all frames by what their corrections have in common."""
+        if bone not in self.corrections:
+            return poses
+        tracked = self.tracked
+        situation = torch.cat(
+            (pose_vector(tracked.poses), pose_vector(tracked.torso_poses), tracked.blendshapes),
+            dim=1,
+        )
+        learned: PoseCorrection = self.corrections[bone]  # type: ignore[assignment]
+        cuts = self.dataset.clip.manifest.cuts
+        return rigid_transform(predict_corrections(learned.of_all(), situation, cuts=cuts)) @ poses
 
     def _info(self, progress: float) -> PortraitInfo:
         clip, speech = self.dataset.clip, self.speech
