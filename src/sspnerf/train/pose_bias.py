@@ -32,8 +32,8 @@ def predict_corrections(
     """Predict the corrections of all frames from those of the training frames.
 
     Each of the six numbers counts by how much of it is explained in frames that the prediction was
-    not fitted to (cross-validated R squared over blocks of frames); below a tenth it is left alone, and
-    so is everything where there are hardly more frames than blocks.
+    not fitted to (cross-validated R squared over blocks of frames); below a tenth it is left alone,
+    and so is everything where there are hardly more frames than blocks.
 
     Args:
         corrections: Rotation vectors, radians, and shifts, cm, of the first frames.
