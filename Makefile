@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 DEMO ?= $(if $(CLIP),demo-$(basename $(notdir $(CLIP))),demo)
 MINUTES ?= 4
 SIZE ?= $(if $(CLIP),256,96)
-export GOMP_SPINCOUNT ?= 1000
+export GOMP_SPINCOUNT ?= 5000
 ifneq ($(wildcard ../shared/models),)
 export SSPNERF_MODELS ?= $(abspath ../shared/models)
 endif

@@ -7,4 +7,4 @@ python -m bench.prepare VIDEO...
 import os
 
 # Before torch is loaded, as the command line does it (sspnerf.cli).
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")

@@ -154,7 +154,11 @@ def _add_curve(report: Report, clip: Clip, config: TrainConfig, chosen: argparse
             found = scores(learner.portrait(min(1.0, clock / total)), learner, some)
             curve.append({"seconds": clock, "steps": steps, **found})
             due = clock + chosen.check_seconds
-    final = scores(learner.portrait(1.0), learner, held_out)
+    portrait = learner.portrait(1.0)
+    if chosen.save is not None:
+        chosen.save.mkdir(parents=True, exist_ok=True)
+        portrait.save(chosen.save)
+    final = scores(portrait, learner, held_out)
     report.settings |= {
         "minutes": chosen.minutes, "curve_frames": len(some), "held_out_frames": len(held_out),
     }  # fmt: skip
@@ -248,6 +252,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=above_zero, help="train for so long and draw the curve")
     parser.add_argument("--to", type=numbers, default=[28.0, 30.0, 31.0, 32.0], help="marks, dB")
     parser.add_argument("--check-seconds", type=above_zero, default=30.0, help="between two checks")
+    parser.add_argument("--save", type=Path, help="folder for the portrait that --minutes learned")
     parser.add_argument("--scaling", action="store_true", help="cost against size and length")
     parser.add_argument("--seconds", type=numbers, help="with --scaling: lengths of clips")
     return parser.parse_args(given)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 # Before torch: on busy cores threads that wait busily make every step ten times as long (cli.main
 # does the same).
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 import hypothesis
 import pytest

@@ -47,9 +47,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command line and exit: 0 done, 1 our error, 2 wrong usage, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # Threads that wait busily for long slow each other down as soon as another program does the
-    # same: two trainings at once took 500 ms a step each with 20000 turns and 150 ms with 1000.
-    # Not waiting busily at all makes one training alone a quarter slower.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # same, and threads that sleep wake up late: one training alone took 114 ms a step with 1000
+    # turns, 82 ms with 5000 and 81 ms with 20000; beside another, 260 ms with 5000.
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     debug = arguments[:1] == ["--debug"]
     arguments = arguments[debug:]
     try:

@@ -163,13 +163,13 @@ class TwoFieldConfig:
 class BandConfig:
     """Where samples lie along a ray: in a band around the rest surface."""
 
-    samples: int = 8
+    samples: int = 5
     """Samples per ray."""
     front: float = 2.3
     """First extent of the band towards the camera, cm."""
     back: float = 3.8
     """First extent of the band away from the camera, cm."""
-    narrow_to: float = 0.33
+    narrow_to: float = 0.2
     """The band narrows to this share of its first extent during the first half of training."""
 
     def __post_init__(self) -> None:
@@ -184,11 +184,11 @@ class BandConfig:
 class OptimiserConfig:
     """Adam's learning rates, all decayed exponentially."""
 
-    grid_rate: float = 1e-2
+    grid_rate: float = 2e-2
     """Learning rate of the plane grids."""
     network_rate: float = 2e-3
     """Learning rate of all networks."""
-    pose_rate: float = 5e-4
+    pose_rate: float = 1e-4
     """Learning rate of the pose correction, cm and radians."""
     attention_scale: float = 1.0
     """The speech attention learns this much faster than the other networks."""

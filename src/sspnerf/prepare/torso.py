@@ -47,7 +47,7 @@ OUTLINE_PX, PLAIN_CONTRAST = 5, 80.0
 OUTLINE_SAY, ENOUGH_CLOTH = 0.25, 0.1
 # Gentle and symmetric in time: removes the alignment's jitter, does not lag. Turn and depth are
 # told less well than the place in the picture.
-PLACE_KERNEL = np.array([1.0, 2.0, 1.0]) / 4
+PLACE_KERNEL = np.array([1.0, 6.0, 1.0]) / 8
 TURN_KERNEL = np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
 # What an interpolated frame counts in smoothing, against 1.
 INTERPOLATED_WEIGHT = 0.02

@@ -264,7 +264,8 @@ class Template:
         self, levels: list[Picture], region: NDArray[np.uint8], surface: TorsoSurface
     ) -> None:
         self._levels = [_Level(level, region, surface) for level in levels]
-        self.region = region
+        self.picture = levels[0]
+        self.region, self.surface = region, surface
         self._usual = USUAL * np.array([1, 1, 1, *[surface.center[2]] * 3])
 
     @property

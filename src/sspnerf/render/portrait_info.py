@@ -10,7 +10,7 @@ from sspnerf.data.manifest import Camera, SpeechFeature
 from sspnerf.errors import PortraitError
 from sspnerf.geometry.intrinsics import Intrinsics
 
-PORTRAIT_SCHEMA_VERSION = 3
+PORTRAIT_SCHEMA_VERSION = 4
 PORTRAIT_JSON = "portrait.json"
 
 
