@@ -98,6 +98,18 @@ def test_a_steady_motion_is_found_within_a_tenth_of_a_pixel(texture):
     assert np.abs(roll).max() < np.radians(0.2)
 
 
+def test_stripes_are_not_mistaken_for_each_other(texture):
+    """A shirt's stripes fit each other, the shirt only itself: the place around is looked at."""
+    rows = np.arange(texture.shape[0])[:, None, None]
+    striped = 0.35 * texture + 80 + 60 * np.sin(2 * np.pi * rows / 9)
+    striped = np.clip(striped, 0, 255).astype(np.uint8)
+    shifts = np.array([(0, 0), (0, 6), (1, -5), (0, 4)], float)
+    # Each is held for three frames, so that smoothing leaves the middle one alone.
+    held = np.stack([warp(striped, 0.0, shift) for shift in np.repeat(shifts, 3, axis=0)])
+    found, _ = seen_motion(align(held, reference=1))
+    np.testing.assert_allclose(found[1::3], shifts, atol=0.7)
+
+
 def test_leaning_towards_the_camera_is_a_change_of_depth(texture):
     scales = 1 + 0.01 * (np.arange(9) - 4)
     motion = align(np.stack([warp(texture, 0.0, np.zeros(2), scale) for scale in scales]))

@@ -163,13 +163,13 @@ class TwoFieldConfig:
 class BandConfig:
     """Where samples lie along a ray: in a band around the rest surface."""
 
-    samples: int = 5
+    samples: int = 6
     """Samples per ray."""
     front: float = 2.3
     """First extent of the band towards the camera, cm."""
     back: float = 3.8
     """First extent of the band away from the camera, cm."""
-    narrow_to: float = 0.2
+    narrow_to: float = 0.33
     """The band narrows to this share of its first extent during the first half of training."""
 
     def __post_init__(self) -> None:
