@@ -285,8 +285,10 @@ def test_a_real_clip_comes_back_without_our_side_folder(real, tmp_path):
         assert overlap(back.labels, clip.labels, CLASS_NAMES.index(name)) > least, name
     assert (back.labels == clip.labels).mean() > 0.985
     assert np.abs(back.mask.astype(int) - clip.mask).mean() < 4
-    # The chest moves in the picture as it did.
-    assert np.abs(chest_motion(back) - chest_motion(clip)).max() < 0.7
+    # The chest moves in the picture as it did: aligned twice, each hardly smoothed.
+    strayed = np.abs(chest_motion(back) - chest_motion(clip))
+    assert strayed.max() < 1.5
+    assert np.sqrt((strayed**2).mean()) < 0.5
     np.testing.assert_allclose(back.speech(), clip.speech(), atol=1 / 32768)
     assert back.manifest.features["aud"].dim == 16 * 80
 

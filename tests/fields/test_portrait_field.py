@@ -66,7 +66,7 @@ def test_at_first_there_is_a_thin_mist_at_the_rest_surface(inputs):
     with torch.random.fork_rng():
         torch.manual_seed(1)
         fresh = PortraitField(SMALL.field, classes=CLASSES, rough_mesh=True)
-    position, condition, weight = inputs
+    (position, condition, _), weight = inputs, torch.zeros(POINTS)
     at_surface, before = position.clone(), position.clone()
     at_surface[:, 2], before[:, 2] = 0.0, 2.0
     # A dense start is a curtain at the near plane; nothing at all does not learn.
@@ -128,9 +128,9 @@ def test_where_a_point_lies_against_the_rest_surface_by_hand():
 
 
 def test_density_is_expected_to_grow_into_the_rest_surface(inputs):
-    """By e^2 per cm, up to 2 cm before and behind it; nothing else changes."""
+    """By e^2 per cm, up to 2 cm before and behind it, for the head; nothing else changes."""
     free, pulled = field(surface_pull=0.0), field(surface_pull=2.0)
-    position, condition, weight = inputs
+    (position, condition, _), weight = inputs, torch.zeros(POINTS)
     above = torch.linspace(-4, 4, POINTS)
     position = torch.stack((position[:, 0] / 4, position[:, 1] / 4, above), dim=-1)
     before, after = free(position, condition, weight), pulled(position, condition, weight)
@@ -138,6 +138,8 @@ def test_density_is_expected_to_grow_into_the_rest_surface(inputs):
     torch.testing.assert_close(after.density, expected, rtol=0.03, atol=0)
     assert torch.equal(after.color, before.color)
     assert torch.equal(after.logits, before.logits)
+    torso = torch.ones(POINTS)
+    assert_same(pulled(position, condition, torso), free(position, condition, torso))
 
 
 def test_without_parsing_the_picture_stays(inputs):

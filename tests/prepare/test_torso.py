@@ -10,6 +10,7 @@ from prepare.simulated import simulate
 from sspnerf.config import SynthConfig
 from sspnerf.data.semantics import SemanticClass
 from sspnerf.geometry.intrinsics import Intrinsics
+from sspnerf.prepare import torso_alignment
 from sspnerf.prepare.torso import (
     TorsoMotion,
     align_torso,
@@ -18,7 +19,8 @@ from sspnerf.prepare.torso import (
     torso_poses,
     unseen_torso_poses,
 )
-from sspnerf.prepare.torso_alignment import TorsoSurface
+from sspnerf.prepare.torso_alignment import Template, TorsoSurface, look
+from sspnerf.prepare.torso_following import align_surely, nudge
 from sspnerf.synth.writer import write_synthetic_clip
 
 SIDE = 128
@@ -98,16 +100,35 @@ def test_a_steady_motion_is_found_within_a_tenth_of_a_pixel(texture):
     assert np.abs(roll).max() < np.radians(0.2)
 
 
-def test_stripes_are_not_mistaken_for_each_other(texture):
-    """A shirt's stripes fit each other, the shirt only itself: the place around is looked at."""
-    rows = np.arange(texture.shape[0])[:, None, None]
-    striped = 0.35 * texture + 80 + 60 * np.sin(2 * np.pi * rows / 9)
-    striped = np.clip(striped, 0, 255).astype(np.uint8)
-    shifts = np.array([(0, 0), (0, 6), (1, -5), (0, 4)], float)
-    # Each is held for three frames, so that smoothing leaves the middle one alone.
-    held = np.stack([warp(striped, 0.0, shift) for shift in np.repeat(shifts, 3, axis=0)])
-    found, _ = seen_motion(align(held, reference=1))
-    np.testing.assert_allclose(found[1::3], shifts, atol=0.7)
+@pytest.mark.parametrize("shift", [(0, 0), (3, -4), (-6, 6)])
+def test_a_template_is_found_around_its_place(texture, shift):
+    """By whole pixels of the first level, which for these pictures are theirs."""
+    surface = TorsoSurface.from_region(region(), CAMERA, depth=DEPTH)
+    mask = np.where(region(), np.uint8(255), np.uint8(0))
+    template = Template(look(warp(texture, 0.0, np.zeros(2))), mask, surface)
+    moved = look(warp(texture, 0.0, np.array(shift, float)))
+    theta = nudge(template, moved[0], np.zeros(6))
+    place = surface.center[None]
+    found = surface.move(place, theta)[0] - surface.move(place, np.zeros(6))[0]
+    np.testing.assert_allclose(found, shift, atol=0.05)
+
+
+def test_what_is_not_sure_is_looked_for_again(texture, monkeypatch):
+    """A start beside the place leads nowhere; the place around it is asked, the surer one kept."""
+    surface = TorsoSurface.from_region(region(), CAMERA, depth=DEPTH)
+    mask = np.where(region(), np.uint8(255), np.uint8(0))
+    template = Template(look(warp(texture, 0.0, np.zeros(2))), mask, surface)
+    moved = look(warp(texture, 0.0, np.array([1.0, -2.0])))
+    beside = np.array([0, 0, 0, 0, 5.5 * DEPTH / CAMERA.fy, 0])
+    monkeypatch.setattr(torso_alignment, "ITERATIONS", (0, 0))
+    lost, found = template.align(moved, beside), align_surely(template, moved, beside)
+    assert lost.confidence < 0.5
+    assert found.confidence > 0.7
+    shift = (
+        surface.move(surface.center[None], found.theta)[0]
+        - surface.move(surface.center[None], np.zeros(6))[0]
+    )
+    np.testing.assert_allclose(shift, [1.0, -2.0], atol=0.6)
 
 
 def test_leaning_towards_the_camera_is_a_change_of_depth(texture):

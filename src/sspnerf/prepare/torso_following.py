@@ -234,7 +234,7 @@ def nudge(template: Template, picture: Picture, theta: NDArray[np.float64]) -> N
     row, column = np.unravel_index(int(match.argmax()), match.shape)
     view = surface.intrinsics.scaled(side, side)
     shift = np.array([column - NUDGE_PX, row - NUDGE_PX]) * surface.center[2]
-    return theta + np.array([0, 0, 0, *(shift / (view.fx, view.fy)), 0])
+    return np.asarray(theta + np.array([0, 0, 0, *(shift / (view.fx, view.fy)), 0]))
 
 
 def draw_back(picture: Picture, surface: TorsoSurface, theta: NDArray[np.float64]) -> Picture:
