@@ -14,7 +14,7 @@ FEATURE_DIM, WINDOW = 80, 32
 SMALL = replace(
     PRESETS["fast"],
     field=FieldConfig(resolutions=(4, 9), features=2, hidden=16, extent=24.0),
-    band=BandConfig(samples=4, front=2.0, back=3.0),
+    band=BandConfig(samples=4, render_samples=4, front=2.0, back=3.0),
 )
 
 
@@ -57,7 +57,7 @@ class BallField(DrivenPlanes):
     def __init__(self, *, radius: float = 6.0, density: float = 40.0) -> None:
         self.radius, self.density = radius, density
         self.asked: list[torch.Tensor] = []
-        band = BandConfig(samples=96, front=radius + 1, back=radius + 1)
+        band = BandConfig(samples=96, render_samples=96, front=radius + 1, back=radius + 1)
         config = replace(SMALL, torso_deformation=False, band=band)
         super().__init__(config, feature_dim=FEATURE_DIM, window=WINDOW, classes=SEMANTIC_CLASSES)
 

@@ -237,3 +237,11 @@ def test_settings_load_no_heavy_library():
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_pictures_take_two_thirds_of_the_samples_unless_said_otherwise():
+    assert BandConfig(samples=6).rendered == 4
+    assert BandConfig(samples=1).rendered == 1
+    assert BandConfig(samples=6, render_samples=9).rendered == 9
+    with pytest.raises(ValueError, match="render_samples is 0; expected 1 to 256"):
+        BandConfig(render_samples=0)

@@ -142,7 +142,7 @@ def test_each_ray_is_driven_by_its_own_frame(backend):
 @pytest.mark.parametrize("scale", [1.0, 0.25])
 def test_samples_lie_in_the_band_around_the_surface(scale):
     driven, rays = BallField(), rays_of()
-    band = BandConfig(samples=8, front=2.0, back=4.0)
+    band = BandConfig(samples=8, render_samples=8, front=2.0, back=4.0)
     render(driven, rays, band=band, band_scale=scale)
     positions = driven.asked[0].view(len(rays), 8, 3)
     along = (positions - rays.origin[:, None]).norm(dim=-1)
@@ -154,7 +154,7 @@ def test_samples_lie_in_the_band_around_the_surface(scale):
 
 def test_training_shifts_samples_by_less_than_half_of_one(generator):
     driven, rays = BallField(), rays_of()
-    band = BandConfig(samples=8, front=2.0, back=2.0)
+    band = BandConfig(samples=8, render_samples=8, front=2.0, back=2.0)
     render(driven, rays, band=band)
     render(driven, rays, band=band, generator=generator)
     fixed, shifted = (asked.view(len(rays), 8, 3) for asked in driven.asked)

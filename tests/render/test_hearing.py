@@ -59,7 +59,9 @@ def test_a_recording_can_be_heard_again_and_twice_at_once(portrait):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.sampled_from([(100.0, 25.0), (50.0, 30.0), (100.0, 30000 / 1001), (29.97, 29.97), (5, 25)]),
+    st.sampled_from(
+        [(100.0, 25.0), (50.0, 30.0), (100.0, 30000 / 1001), (29.97, 29.97), (5.0, 25.0)]
+    ),
     st.integers(1, 400),
     st.lists(st.integers(0, 90), max_size=30),
     st.lists(st.integers(1, 40), min_size=1, max_size=12),

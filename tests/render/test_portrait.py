@@ -180,7 +180,7 @@ def canonical_column(portrait, speech, *, torso_turn):
     portrait.render_frame(speech, clip_frame=0, pose=pose, torso_pose=torso_pose)
     hook.remove()
     (position,) = asked
-    return position.view(48, 48, SMALL.band.samples, 3)[18:, 24, 1]
+    return position.view(48, 48, SMALL.band.rendered, 3)[18:, 24, 1]
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

@@ -164,7 +164,9 @@ class BandConfig:
     """Where samples lie along a ray: in a band around the rest surface."""
 
     samples: int = 6
-    """Samples per ray."""
+    """Samples per ray while learning."""
+    render_samples: int | None = None
+    """Samples per ray of rendered pictures; unset: two thirds of `samples`."""
     front: float = 2.3
     """First extent of the band towards the camera, cm."""
     back: float = 3.8
@@ -172,9 +174,15 @@ class BandConfig:
     narrow_to: float = 0.33
     """The band narrows to this share of its first extent during the first half of training."""
 
+    @property
+    def rendered(self) -> int:
+        """Samples per ray of rendered pictures."""
+        return self.render_samples or max(1, round(self.samples * 2 / 3))
+
     def __post_init__(self) -> None:
         """Check ranges."""
         check_range("band.samples", self.samples, 1, 256)
+        check_range("band.render_samples", self.render_samples, 1, 256)
         check_range("band.front", self.front, 0.01, 100)
         check_range("band.back", self.back, 0.01, 100)
         check_range("band.narrow_to", self.narrow_to, 0.01, 1)

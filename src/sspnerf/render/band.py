@@ -64,7 +64,7 @@ def render_band(
         rays.torso_direction,
         front=band.front * band_scale,
         back=band.back * band_scale,
-        samples=band.samples,
+        samples=band.rendered if generator is None else band.samples,
         shift=shift,
     )
     shape = points.head.shape[:2]
