@@ -52,4 +52,5 @@ STAGE = Stage(
     found=TorsoTrack,
     needs=("decode", "landmarks", "tracking", "background", "parsing"),
     leaves=("torso_poses.npy", "torso_confidence.npy"),
+    version=2,
 )
