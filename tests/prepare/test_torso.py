@@ -119,7 +119,7 @@ def test_what_is_not_sure_is_looked_for_again(texture, monkeypatch):
     mask = np.where(region(), np.uint8(255), np.uint8(0))
     template = Template(look(warp(texture, 0.0, np.zeros(2))), mask, surface)
     moved = look(warp(texture, 0.0, np.array([1.0, -2.0])))
-    beside = np.array([0, 0, 0, 0, 5.5 * DEPTH / CAMERA.fy, 0])
+    beside = np.array([0, 0, 0, 0, 3.5 * DEPTH / CAMERA.fy, 0])
     monkeypatch.setattr(torso_alignment, "ITERATIONS", (0, 0))
     lost, found = template.align(moved, beside), align_surely(template, moved, beside)
     assert lost.confidence < 0.5
