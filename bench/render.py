@@ -94,7 +94,7 @@ def measure(chosen: argparse.Namespace, configs: dict[str, TrainConfig] | None =
         "times_float32_adnerf: how many times as many frames a second as adnerf in float32; the "
         "median over rounds in which all were measured in turn",
         "rows: of the frame, rendered, then scaled to the whole; paper and adnerf are untrained",
-        "films: speak(portrait, sound).save(film), with encoding, as many processes as it takes; "
+        "films: speak(portrait, sound).save(film), with encoding, as many frames at once as cores; "
         "steady: from the first finished frame to the last",
     ]
     return report

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sspnerf.fields.conditioning import SCALE_MIN
+
 # MediaPipe blendshapes that speech moves: jaw and mouth.
 MOUTH_BLENDSHAPES = tuple(range(23, 50))
-# A blendshape that hardly moves says nothing; this keeps its noise small.
-SCALE_MIN = 0.02
 # Frames are drawn in runs of neighbours, which share speech windows: 16 frames need 23, not 128.
 RUNS = 4
 RUN_FRAMES = 16

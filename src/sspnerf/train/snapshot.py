@@ -100,14 +100,16 @@ class Snapshots:
         """Correct the poses of all frames by what their corrections have in common."""
         if bone not in self.corrections:
             return poses
-        tracked = self.tracked
-        situation = torch.cat(
-            (pose_vector(tracked.poses), pose_vector(tracked.torso_poses), tracked.blendshapes),
-            dim=1,
-        )
         learned: PoseCorrection = self.corrections[bone]  # type: ignore[assignment]
         cuts = self.dataset.clip.manifest.cuts
-        return rigid_transform(predict_corrections(learned.of_all(), situation, cuts=cuts)) @ poses
+        found = predict_corrections(learned.of_all(), self._situation, cuts=cuts)
+        return rigid_transform(found) @ poses
+
+    @functools.cached_property
+    def _situation(self) -> Tensor:
+        """Poses and face of every frame, as tracked; they stay as they are while learning."""
+        poses, torso_poses, blendshapes = self.tracked
+        return torch.cat((pose_vector(poses), pose_vector(torso_poses), blendshapes), dim=1)
 
     def _info(self, progress: float) -> PortraitInfo:
         clip, speech = self.dataset.clip, self.speech
